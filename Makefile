@@ -1,0 +1,94 @@
+# Two commands need nothing but python3 (with pip and venv), git and make: `make demo` and `make test`.
+# Each keeps an environment of its own, pinned by hash in constraints/, and installs it once.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+PYTHON ?= python3
+JOBS ?= 2
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
+
+TEST := .venv
+DEMO := .venv-demo
+BENCH := .venv-bench
+LOCK := .venv-lock
+
+LINTED := unitrack tests conftest.py docs examples $(wildcard benchmarks) $(wildcard plugins)
+PIP := -m pip --disable-pip-version-check --no-input
+COMPILE := $(LOCK)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.10 --generate-hashes \
+	--no-header --no-annotate
+
+# Our own packages, without their requirements: those are pinned already.
+own = $(1)/bin/python $(PIP) install -qq --no-deps --no-build-isolation $(addprefix -e ./,. $(2))
+
+.PHONY: help demo test lint bench lock schemas docs clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(DEMO)/.ours ## Train on real data, then gate a good and a bad change (about two minutes)
+	@PATH="$(CURDIR)/$(DEMO)/bin:$$PATH" $(DEMO)/bin/python examples/digits/demo.py
+
+test: lint ## Check style, types and layers, then run every test
+	@echo "==> Tests that need the machine to themselves"
+	@$(TEST)/bin/pytest --quiet -m timing || [ $$? -eq 5 ] # 5: there is none
+	@echo "==> All other tests"
+	@$(TEST)/bin/pytest --quiet -m "not timing" --numprocesses $(JOBS) --dist loadfile
+
+lint: $(TEST)/.ours ## Check style, types and layers
+	@echo "==> Style"
+	@$(TEST)/bin/ruff check --quiet $(LINTED)
+	@$(TEST)/bin/ruff format --quiet --check $(LINTED)
+	@echo "==> Types"
+	@$(TEST)/bin/mypy --no-error-summary
+	@for source in $(wildcard $(addsuffix /src,$(PLUGINS))); do $(TEST)/bin/mypy --no-error-summary $$source || exit; done
+	@echo "==> Layers"
+	@said=$$($(TEST)/bin/lint-imports --no-logo) || { echo "$$said"; exit 1; }
+
+bench: $(BENCH)/.ours ## Measure unitrack and its peers side by side
+	@$(BENCH)/bin/python benchmarks/run.py $(ARGUMENTS)
+
+lock: $(LOCK)/.ready ## Pin what pyproject.toml asks for, for Python 3.10 and later, into constraints/
+	$(COMPILE) --group test --extra gate --extra query --extra pandas --extra arrow -o constraints/test.txt
+	$(COMPILE) --group demo --extra gate --extra query -c constraints/test.txt -o constraints/demo.txt
+	$(COMPILE) --group bench -o constraints/bench.txt
+
+schemas: $(TEST)/.ours ## Make the schemas from the types
+	@$(TEST)/bin/python -m unitrack.schemas
+
+docs: $(TEST)/.ours ## Make docs/commands.md from the commands' help
+	@$(TEST)/bin/python docs/make_reference.py
+
+clean: ## Remove the environments and what tools left behind
+	rm -rf $(TEST) $(DEMO) $(BENCH) $(LOCK) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \
+		.hypothesis
+
+# An environment is new when its constraint file changes, our packages when a pyproject.toml does.
+$(TEST)/.packages: constraints/test.txt
+$(DEMO)/.packages: constraints/demo.txt
+$(BENCH)/.packages: constraints/bench.txt
+
+%/.packages:
+	@echo "==> Installing into $* (once; a minute or two)"
+	@$(PYTHON) -m venv $*
+	@$*/bin/python $(PIP) install -qq --require-hashes -r $<
+	@touch $@
+
+$(TEST)/.ours: $(TEST)/.packages pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
+	@$(call own,$(TEST),$(PLUGINS))
+	@touch $@
+
+$(DEMO)/.ours: $(DEMO)/.packages pyproject.toml
+	@$(call own,$(DEMO))
+	@touch $@
+
+$(BENCH)/.ours: $(BENCH)/.packages pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
+	@$(call own,$(BENCH),$(PLUGINS))
+	@touch $@
+
+$(LOCK)/.ready:
+	@$(PYTHON) -m venv $(LOCK)
+	@$(LOCK)/bin/python $(PIP) install --quiet uv
+	@touch $@
