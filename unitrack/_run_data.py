@@ -1,0 +1,131 @@
+"""The dict-like parts of a run, the flattening of what is logged, and checks of what is given."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any
+
+from unitrack.errors import UnitrackWarning, UsageError
+from unitrack.model import metric_name, plain, text
+
+__all__ = ["ConfigMapping", "SummaryMapping", "flatten_metrics", "one_of", "tag_words", "warn_of_skipped"]
+
+_Log = Callable[[dict[str, Any]], None]
+
+
+class ConfigMapping(MutableMapping[str, Any]):
+    """Parameters as a dict whose changes are logged: `run.config["lr"] = 0.1`, `run.config.update(...)`.
+
+    Values read back as they were given. Nested dicts are read as attributes too: `run.config.optimizer`.
+    """
+
+    def __init__(self, log: _Log, values: Mapping[str, Any]) -> None:
+        self.__dict__["_log"] = log
+        self.__dict__["_values"] = dict(values)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self.__dict__["_values"][key]
+        except KeyError:
+            raise AttributeError(f"the run's config has no {key!r}") from None
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def __delitem__(self, key: str) -> None:
+        raise TypeError("a logged parameter can't be deleted; set it to None")
+
+    def update(self, other: Any = (), /, **values: Any) -> None:
+        """Log several parameters as one event."""
+        fresh = {**_mapping(other), **values}
+        if fresh:
+            self._log(plain(fresh))
+            self._values.update(fresh)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        # A copy, in a checkpoint say, is a plain dict: nobody's later change of it is the run's.
+        return dict, (self._values,)
+
+
+class SummaryMapping(ConfigMapping):
+    """Summary values as a dict whose changes are logged."""
+
+    def __init__(self, log: _Log) -> None:
+        super().__init__(log, {})
+
+
+def _mapping(values: Any) -> dict[str, Any]:
+    """Return a dict of a mapping, pairs, a dataclass, a Namespace or their like."""
+    if isinstance(values, Mapping):
+        return dict(values)
+    fields = plain(values)
+    if isinstance(fields, dict):
+        return fields
+    try:
+        return dict(values)
+    except (TypeError, ValueError):
+        raise TypeError(f"parameters are given as a dict, not {type(values).__name__}") from None
+
+
+def flatten_metrics(values: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield (name, value) of a dict, nested ones joined by `/`. Raises TypeError, and UsageError for a cycle."""
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f"log() takes a dict of names and values, not {type(values).__name__}: run.log({{'loss': 0.1}})"
+        )
+    yield from _flatten(values, "", (id(values),))
+
+
+def _flatten(values: Mapping[Any, Any], prefix: str, parents: tuple[int, ...]) -> Iterator[tuple[Any, Any]]:
+    for key, value in values.items():
+        name = f"{prefix}{metric_name(key)}" if prefix else key
+        if isinstance(value, Mapping):
+            if id(value) in parents or len(parents) > 64:
+                raise UsageError(f"the dict logged as {name!r:.80} contains itself")
+            yield from _flatten(value, f"{metric_name(name)}/", (*parents, id(value)))
+        else:
+            yield name, value
+
+
+def tag_words(tags: Iterable[str | Iterable[str]]) -> list[str]:
+    """Return the tags of a call, given one by one or as lists. Raises TypeError."""
+    words: list[str] = []
+    for tag in tags:
+        words += [tag] if isinstance(tag, str) else list(tag)
+    if not all(isinstance(word, str) and word for word in words):
+        raise TypeError("tags are non-empty strings")
+    return [text(word) for word in words]
+
+
+def one_of(what: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise UsageError unless `value` is None or one of `allowed`."""
+    if value is not None and value not in allowed:
+        raise UsageError(f"{what} is one of {', '.join(allowed)}, not {value!r:.80}")
+
+
+def warn_of_skipped(name: str, skipped: Sequence[tuple[str, str]]) -> None:
+    """Tell once which of a folder's files are not in the artifact."""
+    if skipped:
+        path, reason = skipped[0]
+        more = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+        warnings.warn(
+            f"artifact {name!r} is kept without {path!r} ({reason}){more}; its manifest lists what is left out",
+            UnitrackWarning,
+            stacklevel=4,
+        )
