@@ -1,0 +1,1 @@
+"""The dispatcher: it follows journals and feeds trackers, one worker process each."""

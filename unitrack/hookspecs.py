@@ -1,0 +1,278 @@
+"""The hooks of unitrack: what a plugin may add and be told of.
+
+A plugin is a module or object with functions of these names, marked with `unitrack.hookimpl`
+and announced as an entry point of group `unitrack`:
+
+    [project.entry-points.unitrack]
+    mytracker = "unitrack_mytracker"
+
+Hooks that register return objects; unitrack then calls each object alone, inside its own
+try, so that one plugin's fault is named and costs nobody else anything. No hook is called
+per event. Hooks that notify return nothing. An exception in a hook is reported with the
+plugin's distribution and version; it never reaches training.
+
+Ordered by when they are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import pluggy
+
+if TYPE_CHECKING:  # a plugin that adds no command needs no click
+    import click
+
+from unitrack.backend import BackendFactory
+from unitrack.events import Event
+
+__all__ = [
+    "Collector",
+    "DatasetResolver",
+    "DatasetVersion",
+    "HealthCheck",
+    "HealthResult",
+    "HookSpecs",
+    "Notifier",
+    "Processor",
+    "hookimpl",
+]
+
+hookspec = pluggy.HookspecMarker("unitrack")
+hookimpl = pluggy.HookimplMarker("unitrack")
+
+
+class Collector(Protocol):
+    """Captures one fact about the surroundings of a run."""
+
+    name: str
+
+    def collect(self) -> Mapping[str, Any]:
+        """Return a JSON-safe mapping; empty when there is nothing to tell."""
+        ...
+
+
+class Processor(Protocol):
+    """Changes or drops events before they are written; named in the setting `processors`."""
+
+    name: str
+
+    def __call__(self, event: Event) -> Event | None:
+        """Return the event to write, or None to drop it. Pure: no I/O, no clock."""
+        ...
+
+
+class DatasetVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """Which version of which data a path or URI names."""
+
+    uri: str
+    version: str
+    digest: str | None = None
+    metadata: dict[str, Any] = {}
+
+
+class DatasetResolver(Protocol):
+    """Knows the version of data that some system keeps."""
+
+    name: str
+
+    def resolve(self, uri: str) -> DatasetVersion | None:
+        """Return the version of `uri`, or None when it isn't this system's."""
+        ...
+
+
+class HealthResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a health check found; `message` says the remedy when not `ok`."""
+
+    ok: bool
+    message: str
+
+
+class HealthCheck(Protocol):
+    """One question `unitrack doctor` asks."""
+
+    name: str
+
+    def check(self) -> HealthResult:
+        """Look, within a few seconds."""
+        ...
+
+
+class Notifier(Protocol):
+    """Carries alerts and verdicts to people."""
+
+    name: str
+
+    def notify(self, title: str, text: str, level: str) -> None:
+        """Deliver one message; raise RetryableError to be called again."""
+        ...
+
+
+class HookSpecs(Protocol):  # a Protocol, so that specifications need no body
+    """Every hook, in the order of a run's life. Each says where it is called and what an exception there does."""
+
+    @hookspec
+    def unitrack_register_collectors(self) -> Iterable[Collector]:
+        """Return collectors of facts about a run's surroundings.
+
+        Called in the training process, in a background thread after `init()`; the setting `capture` names
+        those that are asked. An exception in `collect` becomes an `error` entry of the capture.
+
+        Example: `return [ClusterCollector()]`
+        """
+
+    @hookspec
+    def unitrack_register_processors(self) -> Iterable[Processor]:
+        """Return processors of events.
+
+        Called in the training process by `init()`, only if the setting `processors` names any. An exception
+        in a processor drops the event and counts it as lost.
+
+        Example: `return [RedactEmails()]`
+        """
+
+    @hookspec(firstresult=True)
+    def unitrack_to_json(self, value: object) -> Any:
+        """Return a JSON-safe tree for a parameter of a type unitrack doesn't know, or None to pass.
+
+        Called in the training process for params only, never per metric; the first answer wins. An exception
+        counts as None.
+
+        Example: `return value.as_dict() if isinstance(value, MyConfig) else None`
+        """
+
+    @hookspec
+    def unitrack_run_started(self, run_id: str, folder: Path) -> None:
+        """Take note that a run began.
+
+        Called in the training process, in a background thread after `init()`. An exception is a warning.
+
+        Example: `(folder / "job").write_text(os.environ["SLURM_JOB_ID"])`
+        """
+
+    @hookspec
+    def unitrack_run_finished(self, run_id: str, folder: Path, status: str) -> None:
+        """Take note that a run ended as `finished`, `failed` or `killed`.
+
+        Called in the training process by `finish()`, after the journal was sealed; not when the process dies.
+        An exception changes nothing.
+
+        Example: `if status == "failed": page_someone(run_id)`
+        """
+
+    @hookspec
+    def unitrack_register_backends(self) -> Iterable[BackendFactory]:
+        """Return factories of backends, made usable by a section `[backends.NAME]`.
+
+        Called in worker processes and by commands, never by training. An exception leaves this plugin's
+        backends out and is named by the worker that wanted one.
+
+        Example: `return [MlflowFactory()]`
+        """
+
+    @hookspec
+    def unitrack_backend_failed(self, run_id: str, backend: str, reason: str) -> None:
+        """Take note that a backend gave up on a run for now.
+
+        Called in the dispatcher's process, once for each run and backend. An exception changes nothing.
+
+        Example: `metrics.increment("tracker_down", tags={"backend": backend})`
+        """
+
+    @hookspec
+    def unitrack_register_dataset_resolvers(self) -> Iterable[DatasetResolver]:
+        """Return resolvers of data versions, asked in order until one knows.
+
+        Called in the training process by `log_dataset`, and by commands. An exception leaves the version out.
+
+        Example: `return [DvcResolver()]`
+        """
+
+    @hookspec
+    def unitrack_register_readers(self) -> Iterable[Any]:
+        """Return readers: objects with a `name` that turn a tracker's or a file's runs into neutral runs.
+
+        Called in the process of commands that read such runs. An exception ends the command with its reason.
+
+        Example: `return [NeptuneParquetReader()]`
+        """
+
+    @hookspec
+    def unitrack_register_registries(self) -> Iterable[Any]:
+        """Return model registries beside the local one, objects with a `name`.
+
+        Called in the process of commands, and in training by `use_model`. An exception ends the command or
+        the call with its reason.
+
+        Example: `return [MlflowRegistry()]`
+        """
+
+    @hookspec
+    def unitrack_register_executors(self) -> Iterable[Any]:
+        """Return executors of jobs (`unitrack.rerun.executors.Executor`).
+
+        Called in the process of `unitrack rerun` and `unitrack gate`. An exception ends the command with
+        its reason: a job that could not run is no evidence.
+
+        Example: `return [SlurmExecutor()]`
+        """
+
+    @hookspec
+    def unitrack_register_gate_rules(self) -> Iterable[Any]:
+        """Return rules that add decisions of their own to a gate, objects with a `name`.
+
+        Called in the process of `unitrack gate`. An exception ends the gate closed: no verdict of `pass`.
+
+        Example: `return [FairnessRule()]`
+        """
+
+    @hookspec
+    def unitrack_verdict_reached(self, verdict: Path, outcome: str) -> None:
+        """Take note of a verdict: where `verdict.json` is, and `pass`, `fail` or `undecided`.
+
+        Called in the process of `unitrack gate`, after the file was written. An exception doesn't change
+        the verdict.
+
+        Example: `upload(verdict) if outcome == "pass" else None`
+        """
+
+    @hookspec
+    def unitrack_register_report_formats(self) -> Iterable[Any]:
+        """Return formats a verdict can be written in, objects with a `name`.
+
+        Called in the process of `unitrack gate`. An exception leaves that report out; the verdict stands.
+
+        Example: `return [ConfluencePage()]`
+        """
+
+    @hookspec
+    def unitrack_register_notifiers(self) -> Iterable[Notifier]:
+        """Return carriers of alerts and verdicts.
+
+        Called in the dispatcher's process and by commands. An exception in `notify` is reported and the
+        message is not sent again, unless it is a RetryableError.
+
+        Example: `return [SlackNotifier()]`
+        """
+
+    @hookspec
+    def unitrack_register_health_checks(self) -> Iterable[HealthCheck]:
+        """Return what `unitrack doctor` should ask besides its own questions.
+
+        Called in the process of `unitrack doctor`. An exception in `check` is shown as a failed check.
+
+        Example: `return [ServerReachable()]`
+        """
+
+    @hookspec
+    def unitrack_add_commands(self) -> Mapping[str, click.Command]:
+        """Return commands to add to `unitrack`, by name; a built-in name can't be taken.
+
+        Called in the process of the command line when a name isn't built in, and by
+        `unitrack plugins`. An exception leaves the plugin's commands out.
+
+        Example: `return {"csv-path": command}`
+        """
