@@ -1,0 +1,57 @@
+"""The CSV files: all the I/O of the backend, and what makes a replay leave one of everything."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from unitrack_example._mapping import COLUMNS
+
+__all__ = ["CsvRun"]
+
+
+class CsvRun:
+    """One run's folder: `values.csv`, and `run.json` with who it is and how it ended."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._about = folder / "run.json"
+        self._values = folder / "values.csv"
+        self._known = self._recover()
+
+    def _recover(self) -> dict[str, int]:
+        """Cut a row that a kill left half-written; return the last `seq` of each writer."""
+        if not self._values.exists():
+            self._append([COLUMNS])
+            return {}
+        data = self._values.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        os.truncate(self._values, len(whole))
+        last: dict[str, int] = {}
+        for row in csv.DictReader(whole.decode().splitlines()):
+            last[row["writer"]] = max(last.get(row["writer"], 0), int(row["seq"]))
+        return last
+
+    def add(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Append the rows that aren't there yet. One event's rows are written together, durably."""
+        fresh = [row for row in rows if row[1] > self._known.get(row[0], 0)]
+        self._append(fresh)
+        for row in fresh:
+            self._known[row[0]] = max(self._known.get(row[0], 0), row[1])
+
+    def describe(self, **fields: Any) -> None:
+        """Set fields of `run.json`."""
+        about = json.loads(self._about.read_text()) if self._about.exists() else {}
+        scratch = self._about.with_suffix(".tmp")
+        scratch.write_text(json.dumps({**about, **fields}, indent=2))
+        scratch.replace(self._about)
+
+    def _append(self, rows: Iterable[Iterable[Any]]) -> None:
+        with self._values.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+            file.flush()
+            os.fsync(file.fileno())

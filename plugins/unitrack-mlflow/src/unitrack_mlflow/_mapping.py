@@ -1,0 +1,323 @@
+"""Events to what MLflow holds. Pure: no clock, no file, no network, no client.
+
+What becomes of what is told in the README's table; every loss is a `Lowering`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from unitrack import events
+from unitrack.backend import Record
+from unitrack.model import restore
+from unitrack_mlflow._names import digest8, to_path
+from unitrack_mlflow._plan import DatasetUse, Held, Plan, Point, Upload
+
+__all__ = ["LONGEST_PARAM", "flatten", "to_plan"]
+
+LONGEST_PARAM = 6000
+_LARGEST = 1.7976931348623157e308
+_INT64 = 2**63
+_EXACT = 2**53
+_WORDS = {"NaN": math.nan, "Infinity": _LARGEST, "-Infinity": -_LARGEST}
+_GIT_TAGS = {
+    "commit": "mlflow.source.git.commit",
+    "branch": "mlflow.source.git.branch",
+    "remote": "mlflow.source.git.repoURL",
+}
+_LONGEST_CAPTURE_TAG = 500
+
+
+def to_plan(records: Iterable[Record], held: Held, *, started: float) -> Plan:
+    """Return what the records become, given what the run holds; `started` is the run's start in epoch seconds."""
+    plan = Plan(held)
+    for record in records:
+        event = record.event
+        if isinstance(event, events.Metrics):
+            _metrics(plan, event)
+        elif isinstance(event, events.System):
+            _system(plan, record, event, started)
+        else:
+            _HANDLERS.get(type(event), _other)(plan, record, event)
+    plan.check_repeats(plan.points)
+    return plan
+
+
+# -- numbers -------------------------------------------------------------------------------------
+
+
+def _metrics(plan: Plan, event: events.Metrics) -> None:
+    step, stamp = event.step, _milliseconds(event.time)
+    whole = step if type(step) is int and -_INT64 <= step < _INT64 else None
+    for name, value in event.values.items():
+        number = value if type(value) is float else _number(plan, name, value)
+        at = whole if whole is not None else _step(plan, name, step)
+        plan.points.append(Point(plan.key(name), number, stamp, at))
+
+
+def _system(plan: Plan, record: Record, event: events.System, started: float) -> None:
+    """Put them where MLflow's pages look for them; the step is the run's age in seconds."""
+    prefix = f"system/rank{record.rank}/" if record.rank else "system/"
+    age = max(0, int(event.time - started))
+    for name, value in event.values.items():
+        key = plan.key(name, prefix)
+        plan.points.append(Point(key, _number(plan, key, value), _milliseconds(event.time), age))
+
+
+def _milliseconds(time: float) -> int:
+    return max(0, int(time * 1000))
+
+
+def _step(plan: Plan, name: str, step: events.Step | None) -> int:
+    """Return the step as a 64-bit integer."""
+    if step is None:
+        plan.lower("step", "(none)", "metrics logged without a step have step 0, in the order of their time")
+        return 0
+    whole = math.floor(step)
+    if whole != step:
+        plan.lower("step", name, f"fractional steps are rounded down, the first {step:g} to {whole}")
+    if -_INT64 <= whole < _INT64:
+        return whole
+    plan.lower("step", name, f"{step:g} is outside the 64-bit integers and is set to the nearest one")
+    return _INT64 - 1 if whole > 0 else -_INT64
+
+
+def _number(plan: Plan, name: str, value: events.Metric) -> float:
+    if isinstance(value, str):
+        if value != "NaN":
+            plan.lower("non-finite", name, f"{value} is {_WORDS[value]!r} in MLflow")
+        return _WORDS[value]
+    if abs(value) > _EXACT and int(value) != float(value):
+        plan.lower("precision", name, f"{value} is {float(value)!r} in MLflow, which keeps 64-bit floats")
+    return float(value)
+
+
+# -- params and summary --------------------------------------------------------------------------
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (path, leaf) of a nested dict, keys joined by `/`; an empty dict is a leaf."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}/")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _params(plan: Plan, record: Record, event: events.Params) -> None:
+    for name, value in flatten(event.values):
+        key = plan.key(name or "_")
+        text = _shortened(plan, record, key, _text(value))
+        _set_param(plan, record, key, text)
+
+
+def _text(value: Any) -> str:
+    """Return a param as MLflow's own users see it: `str()` of scalars, JSON of what is nested."""
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(restore(value))
+
+
+def _shortened(plan: Plan, record: Record, key: str, text: str) -> str:
+    if len(text) <= LONGEST_PARAM:
+        return text
+    path = f"unitrack/params/{key}.txt"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    plan.uploads.append(Upload(path=path, record=record, data=text.encode()))
+    plan.lower("param-length", key, f"{len(text):,} characters; the whole value is the artifact {path}")
+    return f"{text[:400]}... ({len(text)} characters, sha256:{digest}, whole: {path})"
+
+
+def _set_param(plan: Plan, record: Record, key: str, text: str) -> None:
+    """Set a param, which MLflow lets nobody change: a later value is a tag beside it."""
+    first = plan.params.get(key, plan.held.params.get(key))
+    later = plan.key(key, "unitrack.param.")
+    if first is None:
+        plan.params[key] = text
+    elif first != text or plan.tag_of(later) is not None:
+        plan.tag(later, text, record)
+        plan.lower("param-changed", key, f"keeps its first value; the later one is the tag {later}")
+
+
+def _summary(plan: Plan, record: Record, event: events.Summary) -> None:
+    """Make numbers metrics, which can be searched and sorted, and all else tags."""
+    for name, value in flatten(event.values):
+        number = restore(value)
+        if isinstance(number, (int, float)):
+            key = plan.key(name or "_", "summary/")
+            word = _number(plan, key, value)
+            plan.points.append(Point(key, word, _milliseconds(event.time), 0))
+        else:
+            plan.tag(plan.key(name or "_", "unitrack.summary."), _text(value), record)
+
+
+# -- who and where -------------------------------------------------------------------------------
+
+
+def _run(plan: Plan, record: Record, event: events.RunStarted) -> None:
+    plan.resumed = plan.resumed or bool(event.resumed)
+    if event.argv and not record.rank:
+        plan.tag("mlflow.source.name", event.argv[0], record)
+        plan.tag("unitrack.argv", json.dumps(event.argv, ensure_ascii=False), record)
+    for tag in event.tags:
+        plan.tag(_tag_key(plan, tag), "true", record)
+
+
+def _tags(plan: Plan, record: Record, event: events.Tags) -> None:
+    for tag in event.add:
+        plan.tag(_tag_key(plan, tag), "true", record)
+    for name, value in event.values.items():
+        plan.tag(_tag_key(plan, name), value, record)
+    for tag in event.remove:
+        plan.tags[_tag_key(plan, tag)] = None
+
+
+def _tag_key(plan: Plan, name: str) -> str:
+    """Keep users' tags out of the names that MLflow and this backend use."""
+    reserved = name.startswith(("mlflow.", "unitrack."))
+    return plan.key(name or "_", "unitrack.tag." if reserved else "")
+
+
+def _capture(plan: Plan, record: Record, event: events.Capture) -> None:
+    path = f"unitrack/captures/{_ranked(plan, record, event.name)}.json"
+    _add_json(plan, record, path, event.values)
+    if record.rank:
+        return
+    for name, value in flatten(event.values):
+        text = _text(value)
+        if len(text) <= _LONGEST_CAPTURE_TAG and name.count("/") == 0:
+            plan.tag(plan.key(name, f"unitrack.{event.name}."), text, record)
+    if event.name == "git":
+        for name, tag in _GIT_TAGS.items():
+            if isinstance(event.values.get(name), str):
+                plan.tag(tag, event.values[name], record)
+
+
+def _ranked(plan: Plan, record: Record, name: str) -> str:
+    path = plan.note(name, to_path(name))
+    return f"rank{record.rank}/{path}" if record.rank else path
+
+
+def _definition(plan: Plan, record: Record, event: events.MetricDefinition) -> None:
+    meaning = {"goal": event.goal, "summary": event.summary, "step": event.step}
+    told = {name: value for name, value in meaning.items() if value is not None}
+    plan.tag(plan.key(event.name, "unitrack.metric."), json.dumps(told), record)
+
+
+def _alert(plan: Plan, record: Record, event: events.Alert) -> None:
+    text = f"{event.level}: {event.title}" + (f": {event.text}" if event.text else "")
+    plan.tag(f"unitrack.alert.{digest8(record.writer)}.{event.seq}", text, record)
+    plan.lower("event", "alert", "alerts are tags")
+
+
+# -- files and data ------------------------------------------------------------------------------
+
+
+def _artifact(plan: Plan, record: Record, event: events.Artifact) -> None:
+    kind = "artifact" if event.use == "output" else "input"
+    key = plan.key(event.name, f"unitrack.{kind}.")
+    about = {
+        "kind": event.kind, "digest": event.digest, "size": event.size, "uri": event.uri,
+        "aliases": event.aliases, "metadata": event.metadata,
+    }  # fmt: skip
+    text = json.dumps({name: value for name, value in about.items() if value}, ensure_ascii=False)
+    before = plan.tag_of(key)
+    if before == text:
+        return  # it is there: uploads come before tags
+    if event.use == "output" and event.digest is not None:
+        if before is not None:
+            plan.lower("artifact-version", event.name, "MLflow keeps one version of a name: the last")
+        path = plan.note(event.name, to_path(event.name))
+        plan.uploads.append(Upload(path=path, record=record, digest=event.digest, tree=event.tree, tag=key))
+    plan.tag(key, text, record)
+
+
+def _media(plan: Plan, record: Record, event: events.Media) -> None:
+    if event.inline is None and event.digest is None:
+        return
+    data = None if event.inline is None else _bytes(event.inline)
+    mark = (event.digest or "").removeprefix("sha256:")[:8] if data is None else hashlib.sha256(data).hexdigest()[:8]
+    base = f"media/{plan.note(event.name, to_path(event.name))}/{_step_word(event.step)}{mark}"
+    path = f"{base}.{event.format}"
+    plan.uploads.append(Upload(path=path, record=record, digest=None if data else event.digest, data=data))
+    if event.caption or event.metadata:
+        _add_json(plan, record, f"{base}.about.json", {"caption": event.caption, "metadata": event.metadata})
+    if event.kind == "histogram":
+        plan.lower("histogram", event.name, "MLflow has no histograms: they are JSON artifacts under media/")
+
+
+def _step_word(step: events.Step | None) -> str:
+    if step is None:
+        return ""
+    return f"step-{int(step) if step == int(step) else step}-"
+
+
+def _bytes(inline: Any) -> bytes:
+    return inline.encode() if isinstance(inline, str) else json.dumps(inline, ensure_ascii=False).encode()
+
+
+def _add_json(plan: Plan, record: Record, path: str, values: Any) -> None:
+    data = json.dumps(values, indent=2, ensure_ascii=False).encode()
+    plan.uploads.append(Upload(path=path, record=record, data=data))
+
+
+def _dataset(plan: Plan, record: Record, event: events.DatasetUsed) -> None:
+    digest = event.digest or event.version or digest8(f"{event.name} {event.uri}")
+    short = digest.removeprefix("sha256:")[:36]
+    if short != digest:
+        tag = plan.key(event.name, "unitrack.dataset.")
+        plan.tag(tag, digest, record)
+        plan.lower("dataset-digest", event.name, f"has its first 36 digits; the tag {tag} has all")
+    columns = [{"name": name, "type": kind} for name, kind in event.columns or []]
+    profile = {"num_rows": event.rows, "version": event.version, **event.metadata}
+    known = {name: value for name, value in profile.items() if value is not None}
+    plan.datasets.append(
+        DatasetUse(
+            name=event.name[:500], digest=short, source_type=_source_type(event.uri),
+            source=json.dumps({"uri": event.uri or event.name}),
+            schema=json.dumps({"mlflow_colspec": columns}) if columns else None,
+            profile=json.dumps(known) if known else None, context=event.split,
+        )
+    )  # fmt: skip
+
+
+def _source_type(uri: str | None) -> str:
+    scheme = (uri or "").partition("://")[0] if "://" in (uri or "") else ""
+    return {"http": "http", "https": "http", "s3": "s3"}.get(scheme, scheme or "local")
+
+
+# -- all else ------------------------------------------------------------------------------------
+
+
+def _console(plan: Plan, record: Record, event: events.Console) -> None:  # noqa: ARG001 - as all handlers
+    plan.lower("event", "console", "what the process printed stays in the journal")
+
+
+def _nothing(plan: Plan, record: Record, event: Any) -> None:
+    """Beginnings and ends of writers are told to `open` and `close`."""
+
+
+def _other(plan: Plan, record: Record, event: Any) -> None:  # noqa: ARG001 - as all handlers
+    word = getattr(event, "type", type(event).__name__)
+    plan.lower("event", str(word), "a type of event that this version doesn't know stays in the journal")
+
+
+_HANDLERS: Mapping[type, Callable[[Plan, Record, Any], None]] = {
+    events.WriterStarted: _nothing,
+    events.Status: _nothing,
+    events.RunStarted: _run,
+    events.Params: _params,
+    events.Summary: _summary,
+    events.Tags: _tags,
+    events.Artifact: _artifact,
+    events.DatasetUsed: _dataset,
+    events.Media: _media,
+    events.Console: _console,
+    events.Capture: _capture,
+    events.Alert: _alert,
+    events.MetricDefinition: _definition,
+}
