@@ -1,0 +1,1 @@
+"""What people read: each format is made from the verdict alone."""

@@ -1,0 +1,1 @@
+"""Run a training command again, from a commit, with pinned inputs."""

@@ -1,0 +1,221 @@
+"""Make jobs of commits and seeds, run each in a clean checkout, and judge whether its run is evidence."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from unitrack.errors import ConfigError, UnitrackError, UsageError
+from unitrack.files import write_atomic
+from unitrack.journal import layout
+from unitrack.journal.seal import verify_run
+from unitrack.rerun.checkout import checkout, commit_warnings, dirty_warning
+from unitrack.rerun.executors import Executor, Exit, Place
+from unitrack.rerun.inputs import pin_inputs
+from unitrack.rerun.job import Job, JobResult, fixed_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from unitrack.config import Settings, TrainSettings
+    from unitrack.reader import RunView
+    from unitrack.rerun.git import Repository
+
+__all__ = ["Rerunner", "choose_seeds", "log_tail"]
+
+_TAIL_BYTES = 16 * 1024
+
+
+class Rerunner:
+    """Runs the `[train]` command of a project at any of its commits.
+
+    `open_run` reads a run of the store by its id. Making one pins the inputs, which reads them all;
+    it raises ConfigError without a section `[train]`, EvidenceError for an input that is not there.
+    """
+
+    def __init__(
+        self,
+        *,
+        repository: Repository,
+        settings: Settings,
+        executor: Executor,
+        open_run: Callable[[str], RunView],
+        environ: Mapping[str, str],
+        fresh: bool = False,
+    ) -> None:
+        self.store = settings.store
+        self._train = _train(settings)
+        self._repository = repository
+        self._project = settings.project
+        self._root = settings.root.resolve()
+        self._executor = executor
+        self._open_run = open_run
+        self._allowed = {name: environ[name] for name in self._train.env if name in environ}
+        self._fresh = fresh
+        self._fingerprint = executor.fingerprint()
+        self._inputs = pin_inputs(repository, self._root, self._train.inputs)
+        self._warnings = dict.fromkeys(_first_warnings(repository, self.store, self._train))
+        layout.create_store(self.store)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the results should know, so far."""
+        return tuple(self._warnings)
+
+    def job(self, commit: str, seed: int) -> Job:
+        """Return the job that trains a commit (a full id) with a seed."""
+        return Job(
+            commit=commit,
+            tree=self._repository.tree(commit),
+            folder=self._root.relative_to(self._repository.root.resolve()).as_posix(),
+            command=self._train.command,
+            seed=seed,
+            inputs=self._inputs.digests,
+            environment=fixed_environment(seed, self._allowed),
+            executor=self._executor.name,
+            fingerprint=self._fingerprint,
+            timeout=self._train.timeout,
+            project=self._project,
+        )
+
+    def run(self, job: Job) -> JobResult:
+        """Return the result of an equal job that succeeded before, or run this one. Raises EvidenceError from git."""
+        known = None if self._fresh else self._known(job)
+        if known is not None:
+            return msgspec.structs.replace(known, cached=True)
+        result = self._run(job)
+        write_atomic(self._folder(job.key) / "result.json", msgspec.json.encode(result))
+        return result
+
+    def log(self, result: JobResult) -> Path:
+        """Return where a job's output is."""
+        return self.store / result.log
+
+    def _folder(self, key: str) -> Path:
+        return self.store / "rerun" / key
+
+    def _known(self, job: Job) -> JobResult | None:
+        """Return an earlier result whose run is still whole."""
+        try:
+            known = msgspec.json.decode((self._folder(job.key) / "result.json").read_bytes(), type=JobResult)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        return known if known.ok and known.key == job.key and self._run_problem(known.run) is None else None
+
+    def _run(self, job: Job) -> JobResult:
+        folder = self._folder(job.key)
+        folder.mkdir(parents=True, exist_ok=True)
+        with checkout(self._repository, job.commit) as clean:
+            self._warnings.update(dict.fromkeys(commit_warnings(self._repository, job.commit, clean)))
+            work = clean / job.folder
+            place = Place(
+                checkout=clean, folder=work, store=self.store, run=self._free_run_id(job), log=folder / "output.log"
+            )
+            if work.is_dir():
+                self._inputs.link_into(work)
+                ended = self._executor.run(job, place)
+            else:
+                ended = Exit(code=None, seconds=0.0, problem=f"commit {job.commit[:12]} has no folder {job.folder}")
+        problem = self._problem(ended, place.run)
+        return JobResult(
+            key=job.key,
+            commit=job.commit,
+            seed=job.seed,
+            ok=problem is None,
+            run=place.run,
+            seconds=round(ended.seconds, 3),
+            log=place.log.relative_to(self.store).as_posix(),
+            exit_code=ended.code,
+            reason=problem,
+        )
+
+    def _free_run_id(self, job: Job) -> str:
+        """Return an id that tells the job; a repeated or broken job's earlier runs keep theirs."""
+        first = f"rerun-{job.key[:16]}"
+        attempt, run = 1, first
+        while layout.run_dir(self.store, run).exists():
+            attempt += 1
+            run = f"{first}-{attempt}"
+        return run
+
+    def _problem(self, ended: Exit, run: str) -> str | None:
+        """Say why a job's run is no evidence, or return None if it is."""
+        if ended.problem is not None:
+            return ended.problem
+        if ended.code != 0:
+            return f"it ended with {_code_words(ended.code)}"
+        touched = self._inputs.changed()
+        if touched:
+            return f"the training wrote to its inputs ({', '.join(touched[:3])}): let it write elsewhere"
+        return self._run_problem(run)
+
+    def _run_problem(self, run: str) -> str | None:
+        folder = layout.run_dir(self.store, run)
+        if not layout.journals(folder):
+            return "it logged no run: the training has to call unitrack.init(), without an id of its own"
+        report = verify_run(folder)
+        if not report.ok:
+            return next(f"{each.path.name}: {each.problems[0]}" for each in report.journals if each.problems)
+        try:
+            view = self._open_run(run)
+        except UnitrackError as error:
+            return f"its run can't be read: {error}"
+        if view.status != "finished":
+            return f"its run is {view.status}, not finished: {view.reason or 'the training ended without finish()'}"
+        lost = sum(writer.lost for writer in view.writers)
+        return f"its run lost {lost} events, see `unitrack show {run}`" if lost else None
+
+
+def choose_seeds(train: TrainSettings, count: int | None) -> tuple[int, ...]:
+    """Return the first `count` seeds of `[train]`, all of them for None, going on from the largest if it has fewer.
+
+    Raises ConfigError for a seed that is listed twice.
+    """
+    if len(set(train.seeds)) != len(train.seeds):
+        raise ConfigError("[train].seeds names a seed twice: two equal trainings are one", key="train.seeds")
+    if count is None:
+        return train.seeds
+    if count < 1:
+        raise UsageError(f"{count} seeds can't be run: use 1 or more, 5 to decide anything")
+    top = max(train.seeds)
+    return (*train.seeds, *range(top + 1, top + 1 + count))[:count]
+
+
+def log_tail(path: Path, lines: int = 20) -> tuple[str, ...]:
+    """Return the last lines of a job's output; none if there is no log."""
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        return tuple(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+    return ()
+
+
+def _train(settings: Settings) -> TrainSettings:
+    if settings.train is None:
+        raise ConfigError(
+            'there is no section [train]: say how to train: command = ["python", "train.py", "--seed", "{seed}"]',
+            file=None if settings.file is None else str(settings.file),
+            key="train",
+        )
+    return settings.train
+
+
+def _first_warnings(repository: Repository, store: Path, train: TrainSettings) -> Sequence[str]:
+    found = []
+    dirty = dirty_warning(repository, store)
+    if dirty is not None:
+        found.append(dirty)
+    if not any("{seed}" in part for part in train.command):
+        found.append("[train].command has no {seed}: unless the training reads UNITRACK_SEED, all seeds are alike")
+    return found
+
+
+def _code_words(code: int | None) -> str:
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            name = signal.Signals(-code).name
+            return f"signal {name}" + (" (often: out of memory)" if name == "SIGKILL" else "")
+    return f"exit code {code}"
