@@ -17,7 +17,7 @@ LOCK := .venv-lock
 
 LINTED := unitrack tests conftest.py docs examples $(wildcard benchmarks) $(wildcard plugins)
 PIP := -m pip --disable-pip-version-check --no-input
-COMPILE := $(LOCK)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.10 --generate-hashes \
+COMPILE := $(LOCK)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.10 --generate-hashes --no-strip-extras \
 	--no-header --no-annotate
 
 # Our own packages, without their requirements: those are pinned already.

@@ -158,13 +158,13 @@ def test_constraints_pin_every_package_by_hash_and_name_no_place_to_get_it(path)
     text = path.read_text()
     assert not re.search(r"://|^\s*-(?!-hash)|@ ", text, re.MULTILINE)
     for requirement in re.split(r"\n(?=\S)", text.strip()):
-        assert re.match(r"[a-z0-9._-]+==\S+", requirement), requirement[:80]
+        assert re.match(r"[a-z0-9._-]+(\[.*?\])?==\S+", requirement), requirement[:80]
         assert "--hash=sha256:" in requirement, requirement[:80]
 
 
 @pytest.mark.parametrize("path", CONSTRAINTS, ids=lambda path: path.name)
 def test_constraints_hold_all_that_the_project_asks_for(path):
-    pinned = set(re.findall(r"^([a-z0-9._-]+)==", path.read_text(), re.MULTILINE))
+    pinned = set(re.findall(r"^([a-z0-9._-]+)(?:\[.*?\])?==", path.read_text(), re.MULTILINE))
     groups = project()["dependency-groups"]
     wanted = {_name(requirement) for requirement in project()["project"]["dependencies"]}
     wanted |= {_name(requirement) for requirement in _flatten(groups, path.stem)}

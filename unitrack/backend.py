@@ -23,6 +23,7 @@ __all__ = [
     "Capabilities",
     "ExportResult",
     "FatalBackendError",
+    "KeepsReport",
     "Lowering",
     "Record",
     "Rejection",
@@ -134,6 +135,15 @@ class Backend(Protocol):
 
     def close(self, status: FinalStatus | None, ended: float | None) -> None:
         """Let go of the run; tell the tracker its end if it has one (None: it goes on)."""
+        ...
+
+
+@runtime_checkable
+class KeepsReport(Protocol):
+    """A backend whose tracker can keep a document: it is given the report of what was lowered, before `close`."""
+
+    def keep_report(self, report: bytes) -> None:
+        """Put the report (JSON, see `unitrack.lowering.report`) with the run, in place of an earlier one."""
         ...
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a plugin that adds no command needs no click
 
 from unitrack.backend import BackendFactory
 from unitrack.events import Event
+from unitrack.foreign import Reader
 
 __all__ = [
     "Collector",
@@ -192,10 +193,10 @@ class HookSpecs(Protocol):  # a Protocol, so that specifications need no body
         """
 
     @hookspec
-    def unitrack_register_readers(self) -> Iterable[Any]:
-        """Return readers: objects with a `name` that turn a tracker's or a file's runs into neutral runs.
+    def unitrack_register_readers(self) -> Iterable[Reader]:
+        """Return readers, which turn the runs of a tracker or of its files into runs of ours.
 
-        Called in the process of commands that read such runs. An exception ends the command with its reason.
+        Called in the process of `unitrack import` and `unitrack copy`. An exception ends the command with its reason.
 
         Example: `return [NeptuneParquetReader()]`
         """
