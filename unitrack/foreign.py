@@ -24,7 +24,8 @@ class ForeignInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     `started` and `ended` are epoch seconds; `status` is None for a run that still goes on. A run that
     unitrack wrote has the id it had. `origin` is the same each time the run is read: it tells a run that is
-    imported already from another one of the same id. It holds no credentials.
+    imported already from another one of the same id. It holds no credentials. `argv` is its command line,
+    `reason` why it ended as it did.
     """
 
     id: str
@@ -37,6 +38,8 @@ class ForeignInfo(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     ended: float | None = None
     status: FinalStatus | None = "finished"
+    reason: str | None = None
+    argv: tuple[str, ...] = ()
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
