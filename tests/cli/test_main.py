@@ -13,6 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import unitrack
 from unitrack.cli import COMMANDS, main
 from unitrack.errors import BackendError, ConfigError, EvidenceError, RunNotFoundError, UnitrackWarning, UsageError
 
@@ -209,3 +210,16 @@ def test_python_m_unitrack_is_unitrack():
     call = [sys.executable, "-m", "unitrack", "--version"]
     done = subprocess.run(call, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("unitrack ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("runs",), ("show", "one"), ("compare", "one", "two"), ("query", "select id from runs"), ("verify",)],
+    ids=lambda words: words[0],
+)
+def test_every_command_that_reads_takes_another_store(words, tmp_path):
+    for run_id in ("one", "two"):
+        unitrack.init("p", id=run_id, dir=tmp_path / "elsewhere", mode="offline").finish()
+    done = CliRunner().invoke(main, [*words, "--dir", str(tmp_path / "elsewhere"), "--json"])
+    assert done.exit_code == 0 and "one" in done.stdout
+    assert "one" not in CliRunner().invoke(main, [*words, "--json"]).stdout

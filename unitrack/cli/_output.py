@@ -31,6 +31,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
@@ -55,6 +56,7 @@ __all__ = [
     "json_option",
     "note",
     "size",
+    "store_option",
     "styled",
     "table",
     "text_of",
@@ -132,6 +134,17 @@ def styled(value: object, style: str) -> Cell:
 def json_option(command: _Command) -> _Command:
     """Add `--json` to a command, handed over as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def store_option(command: _Command) -> _Command:
+    """Add `--dir` to a command, handed over as `directory`."""
+    return click.option(
+        "--dir",
+        "directory",
+        metavar="STORE",
+        type=click.Path(path_type=Path),
+        help="The store; the project's own unless given.",
+    )(command)
 
 
 def note(message: str) -> None:

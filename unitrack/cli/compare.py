@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from unitrack.cli._output import Console, duration, emit, json_option, note, styled, table
+from unitrack.cli._output import Console, duration, emit, json_option, note, store_option, styled, table
 from unitrack.errors import UsageError
 from unitrack.query import flat
 from unitrack.reader import RunView, open_store
@@ -41,12 +42,13 @@ class _Comparison(msgspec.Struct, frozen=True, kw_only=True):
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
 @click.option("--all", "everything", is_flag=True, help="Also show params that are equal.")
+@store_option
 @json_option
-def command(*, runs: tuple[str, ...], everything: bool, as_json: bool) -> None:
+def command(*, runs: tuple[str, ...], everything: bool, directory: Path | None, as_json: bool) -> None:
     """Put runs side by side: the params that differ, and the metrics with the best by their goal."""
     if len(runs) < 2:
         raise UsageError("a comparison needs two runs or more: `unitrack runs` lists them")
-    store = open_store()
+    store = open_store(directory)
     views = [store.run(store.resolve(run)) for run in runs]
     found = _compare(views, everything=everything)
     emit(found, as_json=as_json, render=lambda console: _render(found, console))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from unitrack.cli._output import Console, emit, json_option, note, styled, table
+from unitrack.cli._output import Console, emit, json_option, note, store_option, styled, table
 from unitrack.config import load_settings
 from unitrack.errors import RegistryError, UsageError
 from unitrack.journal.layout import create_store, registry_dir
@@ -32,12 +32,6 @@ def command() -> None:
     """
 
 
-def _dir_option(function: _Command) -> _Command:
-    return click.option("--dir", "directory", metavar="STORE", help="The store; the project's own unless given.")(
-        function
-    )
-
-
 def _reason_option(function: _Command) -> _Command:
     return click.option("--reason", required=True, help="Why; the history keeps it.")(function)
 
@@ -47,9 +41,9 @@ def _by_option(function: _Command) -> _Command:
 
 
 @command.command(name="list")
-@_dir_option
+@store_option
 @json_option
-def list_models(*, directory: str | None, as_json: bool) -> None:
+def list_models(*, directory: Path | None, as_json: bool) -> None:
     """List models with their latest and their production version."""
     registry = _registry(directory)
     found, damaged = _overviews(registry)
@@ -70,9 +64,9 @@ def list_models(*, directory: str | None, as_json: bool) -> None:
 
 @command.command()
 @click.argument("reference", metavar="NAME")
-@_dir_option
+@store_option
 @json_option
-def show(*, reference: str, directory: str | None, as_json: bool) -> None:
+def show(*, reference: str, directory: Path | None, as_json: bool) -> None:
     """Show a model's versions, or with NAME@ALIAS or NAME:3 one version in full."""
     registry = _registry(directory)
     parsed = parse_reference(reference)
@@ -91,7 +85,7 @@ def show(*, reference: str, directory: str | None, as_json: bool) -> None:
 @click.option("--commit", help="The code's commit; what the run captured unless given.")
 @click.option("--description", default="", help="What people should know of this version.")
 @_by_option
-@_dir_option
+@store_option
 def register(
     *,
     name: str,
@@ -100,7 +94,7 @@ def register(
     commit: str | None,
     description: str,
     by: str | None,
-    directory: str | None,
+    directory: Path | None,
 ) -> None:
     """Register the model that a run made as the next version of NAME.
 
@@ -134,7 +128,7 @@ def register(
 @click.option("--delete", is_flag=True, help="Take the alias away instead.")
 @_reason_option
 @_by_option
-@_dir_option
+@store_option
 def alias(
     *,
     name: str,
@@ -143,7 +137,7 @@ def alias(
     delete: bool,
     reason: str,
     by: str | None,
-    directory: str | None,
+    directory: Path | None,
 ) -> None:
     """Make ALIAS name VERSION of a model."""
     registry = _registry(directory)
@@ -165,9 +159,9 @@ def alias(
 @_reason_option
 @click.option("--force", is_flag=True, help="Overrule the order of the stages; the history shows it.")
 @_by_option
-@_dir_option
+@store_option
 def stage(
-    *, name: str, version: int, stage_name: Stage, reason: str, force: bool, by: str | None, directory: str | None
+    *, name: str, version: int, stage_name: Stage, reason: str, force: bool, by: str | None, directory: Path | None
 ) -> None:
     """Move VERSION to a STAGE: experimental, staging, production or retired.
 
@@ -189,8 +183,8 @@ def stage(
 @click.argument("name")
 @_reason_option
 @_by_option
-@_dir_option
-def rollback(*, name: str, reason: str, by: str | None, directory: str | None) -> None:
+@store_option
+def rollback(*, name: str, reason: str, by: str | None, directory: Path | None) -> None:
     """Put the previous production version back and retire the present one."""
     restored = _registry(directory).rollback(name, reason=reason, by=by)
     click.echo(f"{restored.reference} is in production again")
@@ -198,9 +192,9 @@ def rollback(*, name: str, reason: str, by: str | None, directory: str | None) -
 
 @command.command()
 @click.argument("name")
-@_dir_option
+@store_option
 @json_option
-def history(*, name: str, directory: str | None, as_json: bool) -> None:
+def history(*, name: str, directory: Path | None, as_json: bool) -> None:
     """Show everything that was done to a model, oldest first."""
     entries = _registry(directory).history(name)
 
@@ -211,11 +205,11 @@ def history(*, name: str, directory: str | None, as_json: bool) -> None:
     emit(entries, as_json=as_json, render=render)
 
 
-def _store(directory: str | None) -> Path:
+def _store(directory: Path | None) -> Path:
     return load_settings(overrides={"dir": directory}).store
 
 
-def _registry(directory: str | None) -> Registry:
+def _registry(directory: Path | None) -> Registry:
     return Registry(registry_dir(_store(directory)))
 
 

@@ -6,12 +6,13 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from unitrack.cli._output import Console, emit, json_option, note, table
+from unitrack.cli._output import Console, emit, json_option, note, store_option, table
 from unitrack.errors import UsageError
 from unitrack.model import plain
 from unitrack.query import QueryResult, query
@@ -22,8 +23,9 @@ __all__ = ["command"]
 @click.command(epilog="Example: unitrack query \"SELECT id, summary->>'$.loss' AS loss FROM runs ORDER BY started\"")
 @click.argument("sql")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@store_option
 @json_option
-def command(*, sql: str, as_csv: bool, as_json: bool) -> None:
+def command(*, sql: str, as_csv: bool, directory: Path | None, as_json: bool) -> None:
     """Run one SQL statement that reads; `-` takes it from stdin.
 
     \b
@@ -37,7 +39,7 @@ def command(*, sql: str, as_csv: bool, as_json: bool) -> None:
     """  # noqa: D301 - \b is click's mark for text not to be wrapped
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other")
-    result = query(sys.stdin.read() if sql == "-" else sql)
+    result = query(sys.stdin.read() if sql == "-" else sql, directory)
     for problem in result.problems:
         note(f"left out: {problem}")
     if as_csv:

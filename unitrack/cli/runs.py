@@ -6,12 +6,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from unitrack.cli._output import Console, duration, emit, json_option, note, styled, table, text_of
+from unitrack.cli._output import Console, duration, emit, json_option, note, store_option, styled, table, text_of
 from unitrack.model import plain
 from unitrack.reader import RunStatus, RunView, runs
 
@@ -52,14 +53,15 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
 )
 @click.option("--group", metavar="NAME", help="Only runs of this group.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help=f"At most N runs ({_SHOWN} unless --json).")
+@store_option
 @json_option
 def command(
     *, project: str | None, status: tuple[str, ...], tags: tuple[str, ...], group: str | None, limit: int | None,
-    as_json: bool,
+    directory: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List runs, newest first."""
     with _reading() as progress:
-        found = runs(project=project, status=status or None, tags=tags, group=group, progress=progress)
+        found = runs(project=project, status=status or None, tags=tags, group=group, dir=directory, progress=progress)
     shown = found[: limit or (len(found) if as_json else _SHOWN)]
     records = [_record(view) for view in shown]
     emit(records, as_json=as_json, render=lambda console: _render(records, len(found), console))

@@ -6,11 +6,12 @@ import itertools
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from unitrack.cli._output import Console, duration, emit, iso, json_option, size, styled, table
+from unitrack.cli._output import Console, duration, emit, iso, json_option, size, store_option, styled, table
 from unitrack.cli.runs import STYLES
 from unitrack.model import plain
 from unitrack.query import flat
@@ -27,13 +28,14 @@ _MOST_FACTS = 24
 
 @click.command()
 @click.argument("run")
+@store_option
 @json_option
-def command(*, run: str, as_json: bool) -> None:
+def command(*, run: str, directory: Path | None, as_json: bool) -> None:
     """Show one run: params, summary, metrics, artifacts, writers, and what is wrong with it.
 
     RUN is an id or its beginning. What is readable of a damaged run is shown, and its problems.
     """
-    store = open_store()
+    store = open_store(directory)
     view = store.run(store.resolve(run), salvage=True)
     emit(_record(view) if as_json else None, as_json=as_json, render=lambda console: _render(view, console))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from unitrack.cli._output import Console, emit, json_option, styled, table
+from unitrack.cli._output import Console, emit, json_option, store_option, styled, table
 from unitrack.errors import UnitrackError, UsageError
 from unitrack.events import Event, Unknown
 from unitrack.journal import layout
@@ -49,14 +49,17 @@ class _Checked(msgspec.Struct, frozen=True, kw_only=True):
     metavar="FILE.jsonl",
     help="Write the readable events of the run there, journal after journal.",
 )
+@store_option
 @json_option
-def command(*, runs: tuple[str, ...], salvage: bool, output: Path | None, as_json: bool) -> None:
+def command(
+    *, runs: tuple[str, ...], salvage: bool, output: Path | None, directory: Path | None, as_json: bool
+) -> None:
     """Check every line, order and seal of journals, and the digests of what runs refer to.
 
     Checks the named runs, or all. Exits with 0 if all is whole, with 4 if anything is damaged.
     A run that was killed is whole as far as it goes.
     """
-    store = open_store()
+    store = open_store(directory)
     ids = list(dict.fromkeys(store.resolve(run) for run in runs)) or store.ids()
     if output is not None and len(ids) != 1:
         raise UsageError("--output takes the events of one run: name it")
