@@ -199,8 +199,7 @@ class Tracker:
     def _upload_one(self, upload: Upload, objects: Path, scratch: Path) -> None:
         """Lay the file out under its own name, since MLflow takes the name from the path, and send it."""
         if upload.tree:
-            self._lay_tree(_object(objects, upload.digest), objects, scratch)
-            self._client.log_artifacts(self.run_id, str(scratch), upload.path)
+            self._upload_tree(upload.path, _object(objects, upload.digest), objects, scratch)
             return
         folder, _, name = upload.path.rpartition("/")
         local = scratch / name
@@ -210,11 +209,21 @@ class Tracker:
             _link(_object(objects, upload.digest), local)
         self._client.log_artifact(self.run_id, str(local), folder or None)
 
-    def _lay_tree(self, manifest: Path, objects: Path, scratch: Path) -> None:
-        for entry in json.loads(manifest.read_bytes())["files"]:
-            local = scratch / to_path(entry["path"]).text
+    def _upload_tree(self, path: str, manifest: Path, objects: Path, scratch: Path) -> None:
+        held = json.loads(manifest.read_bytes())
+        odd = bool(held.get("folders") or held.get("skipped"))
+        files = scratch / "files"
+        files.mkdir()
+        for entry in held["files"]:
+            name = to_path(entry["path"])
+            odd = odd or name.mark is not None
+            local = files / name.text
             local.parent.mkdir(parents=True, exist_ok=True)
             _link(_object(objects, entry["digest"]), local)
+        self._client.log_artifacts(self.run_id, str(files), path)
+        if odd:  # the files alone don't tell the folder's digest
+            _link(manifest, scratch / f"{manifest.name}.json")
+            self._client.log_artifact(self.run_id, str(scratch / f"{manifest.name}.json"), "unitrack/folders")
 
 
 class _Missing(Exception):  # noqa: N818 - told as a rejection, never raised out of here

@@ -14,8 +14,9 @@ from typing import Any
 from unitrack import events
 from unitrack.backend import Record
 from unitrack.model import restore
-from unitrack_mlflow._names import digest8, to_path
+from unitrack_mlflow._names import digest8, to_key, to_path
 from unitrack_mlflow._plan import DatasetUse, Held, Plan, Point, Upload
+from unitrack_mlflow._text import implied_kind, typed
 
 __all__ = ["LONGEST_PARAM", "flatten", "to_plan"]
 
@@ -111,8 +112,9 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def _params(plan: Plan, record: Record, event: events.Params) -> None:
     for name, value in flatten(event.values):
         key = plan.key(name or "_")
-        text = _shortened(plan, record, key, _text(value))
-        _set_param(plan, record, key, text)
+        text = _text(value)
+        _mark_text(plan, name, "param", is_text=isinstance(restore(value), str) and not isinstance(typed(text), str))
+        _set_param(plan, record, key, _shortened(plan, record, key, text))
 
 
 def _text(value: Any) -> str:
@@ -120,6 +122,15 @@ def _text(value: Any) -> str:
     if isinstance(value, (dict, list)):
         return json.dumps(value, ensure_ascii=False)
     return str(restore(value))
+
+
+def _mark_text(plan: Plan, name: str, what: str, *, is_text: bool) -> None:
+    """Note beside a text that reads as something else that it is one: the reader would make `"1"` a number."""
+    mark = to_key(name or "_", f"unitrack.text.{what}.").text
+    if is_text:
+        plan.tags[mark] = "true"
+    elif plan.tag_of(mark) is not None:
+        plan.tags[mark] = None
 
 
 def _shortened(plan: Plan, record: Record, key: str, text: str) -> str:
@@ -152,7 +163,9 @@ def _summary(plan: Plan, record: Record, event: events.Summary) -> None:
             word = _number(plan, key, value)
             plan.points.append(Point(key, word, _milliseconds(event.time), 0))
         else:
-            plan.tag(plan.key(name or "_", "unitrack.summary."), _text(value), record)
+            text = _text(value)
+            _mark_text(plan, name, "summary", is_text=isinstance(number, str) and not isinstance(typed(text), str))
+            plan.tag(plan.key(name or "_", "unitrack.summary."), text, record)
 
 
 # -- who and where -------------------------------------------------------------------------------
@@ -164,16 +177,22 @@ def _run(plan: Plan, record: Record, event: events.RunStarted) -> None:
         plan.tag("mlflow.source.name", event.argv[0], record)
         plan.tag("unitrack.argv", json.dumps(event.argv, ensure_ascii=False), record)
     for tag in event.tags:
-        plan.tag(_tag_key(plan, tag), "true", record)
+        _tag(plan, record, tag, None)
 
 
 def _tags(plan: Plan, record: Record, event: events.Tags) -> None:
     for tag in event.add:
-        plan.tag(_tag_key(plan, tag), "true", record)
+        _tag(plan, record, tag, None)
     for name, value in event.values.items():
-        plan.tag(_tag_key(plan, name), value, record)
+        _tag(plan, record, name, value)
     for tag in event.remove:
         plan.tags[_tag_key(plan, tag)] = None
+
+
+def _tag(plan: Plan, record: Record, name: str, value: str | None) -> None:
+    """Set a tag; a word has no text."""
+    _mark_text(plan, name, "tag", is_text=value == "true")
+    plan.tag(_tag_key(plan, name), "true" if value is None else value, record)
 
 
 def _tag_key(plan: Plan, name: str) -> str:
@@ -244,8 +263,9 @@ def _media(plan: Plan, record: Record, event: events.Media) -> None:
     base = f"media/{plan.note(event.name, to_path(event.name))}/{_step_word(event.step)}{mark}"
     path = f"{base}.{event.format}"
     plan.uploads.append(Upload(path=path, record=record, digest=None if data else event.digest, data=data))
-    if event.caption or event.metadata:
-        _add_json(plan, record, f"{base}.about.json", {"caption": event.caption, "metadata": event.metadata})
+    if event.caption or event.metadata or event.kind != implied_kind(event.format):
+        about = {"kind": event.kind, "caption": event.caption, "metadata": event.metadata}
+        _add_json(plan, record, f"{base}.about.json", about)
     if event.kind == "histogram":
         plan.lower("histogram", event.name, "MLflow has no histograms: they are JSON artifacts under media/")
 
