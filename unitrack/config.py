@@ -140,6 +140,9 @@ class _Keys(msgspec.Struct, frozen=True, kw_only=True):
     dispatch: Literal["auto", "external"] = "auto"
     """`auto` starts a dispatcher beside training, `external` leaves it to one that serves the whole store."""
 
+    patience: _NotNegative = 900.0
+    """Seconds after a run's end in which a dispatcher goes on trying a tracker that is down; then it leaves the rest."""
+
     durability: Literal["background", "always", "finish"] = "background"
     """When lines reach the disk: twice a second or so, before `log()` returns, or at the end."""
 

@@ -114,4 +114,5 @@ def chaos(tmp_path, monkeypatch):
     package = Path(unitrack.__file__).parents[1]
     paths = [str(site), str(package), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    monkeypatch.syspath_prepend(str(site))  # a worker of this Python finds what this process finds
     return tmp_path / "tracker"

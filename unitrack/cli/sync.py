@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from unitrack.cli._output import Console, duration, emit, json_option, note, styled, table
+from unitrack.cli._output import Console, emit, json_option, note, styled, table
+from unitrack.cli._sync_progress import progress
+from unitrack.cli._sync_status import STYLES, folders, show_status
 from unitrack.config import BackendSettings, Settings, load_settings
-from unitrack.dispatch.dispatcher import Dispatch, Observer, SyncReport, sync
-from unitrack.dispatch.messages import Lowering, Message, Progress, Result, Waiting
-from unitrack.dispatch.status import BackendStatus, backend_status
+from unitrack.dispatch.dispatcher import Dispatch, SyncReport, start_background, sync
+from unitrack.dispatch.messages import Result
 from unitrack.errors import RunNotFoundError
 from unitrack.journal import layout
 from unitrack.journal.cursor import cursor_path, cursors
 from unitrack.plugins import load_plugins
 
-if TYPE_CHECKING:
-    import rich.progress
-
 __all__ = ["command"]
 
 _REMAINS = 4
 _PATIENCE = 60.0
-_PATIENCE_FOLLOWING = 900.0
-_STYLES = {"sent": "green", "live": "cyan", "busy": "yellow", "pending": "yellow", "failed": "red"}
+_MOST_ROWS = 50
 
 
 @click.command()
@@ -37,8 +31,10 @@ _STYLES = {"sent": "green", "live": "cyan", "busy": "yellow", "pending": "yellow
 @click.option("--to", metavar="NAME", multiple=True, help="A backend of the settings, again for more. Default: all.")
 @click.option("--follow", is_flag=True, help="Go on until the runs have ended; without RUN, for ever.")
 @click.option("--status", is_flag=True, help="Send nothing: show what is sent and what is not.")
+@click.option("--all", "everything", is_flag=True, help="With --status: each run, also those that are sent.")
 @click.option("--retry-dead", is_flag=True, help="Offer the records that a backend refused once more.")
 @click.option("--patience", type=click.FloatRange(min=0), help="Seconds a tracker may fail before it is left.")
+@click.option("--beside", is_flag=True, hidden=True, help="As `init()` starts it: take nothing over.")
 @click.option("--dir", "directory", type=click.Path(path_type=Path), help="The store.")
 @json_option
 def command(
@@ -47,6 +43,8 @@ def command(
     to: tuple[str, ...],
     follow: bool,
     status: bool,
+    everything: bool,
+    beside: bool,
     retry_dead: bool,
     patience: float | None,
     directory: Path | None,
@@ -54,20 +52,25 @@ def command(
 ) -> None:
     """Send runs to the backends of the settings: those given, or all that aren't sent.
 
+    A dispatcher that follows one of them in the background is asked to end, and the run is sent under the settings
+    of today.
+
     Exits with 0 if everything is sent, 4 if something remains, 2 for wrong use.
     """
     settings = load_settings(overrides={"dir": directory})
     _check_runs(settings.store, runs)
     if status:
-        _show_status(settings, runs, to, as_json=as_json)
+        show_status(settings, runs, to, as_json=as_json, everything=everything)
         return
     dispatch = Dispatch(
         store=settings.store, backends=_chosen(settings, to), runs=_with_dead(settings, runs, retry_dead=retry_dead),
-        follow=follow, retry_dead=retry_dead, root=settings.root,
-        patience=patience if patience is not None else _PATIENCE_FOLLOWING if follow else _PATIENCE,
+        follow=follow, retry_dead=retry_dead, root=settings.root, beside=beside,
+        takeover=not beside and not (follow and not runs),
+        patience=patience if patience is not None else settings.patience if follow else _PATIENCE,
     )  # fmt: skip
-    with _progress(as_json=as_json) as observe:
+    with progress(as_json=as_json) as observe:
         report = sync(dispatch, observe, plugins=load_plugins())
+    _go_on_beside(report, dispatch)
     emit(report, as_json=as_json, render=lambda console: _render(report, dispatch, console))
     if not report.complete:
         click.get_current_context().exit(_REMAINS)
@@ -99,88 +102,44 @@ def _with_dead(settings: Settings, runs: tuple[str, ...], *, retry_dead: bool) -
     if runs or not retry_dead:
         return runs or None
     return tuple(
-        folder.name for folder in _folders(settings.store) if any(cursor.dead for cursor in cursors(folder).values())
+        folder.name for folder in folders(settings.store) if any(cursor.dead for cursor in cursors(folder).values())
     )
-
-
-def _folders(store: Path) -> list[Path]:
-    folder = layout.runs_dir(store)
-    return sorted(path for path in folder.iterdir() if layout.journals(path)) if folder.is_dir() else []
-
-
-# -- progress ------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _progress(*, as_json: bool) -> Iterator[Observer]:
-    """Yield what shows messages as they come: a bar for each backend on a terminal, lines elsewhere."""
-    if as_json or not sys.stderr.isatty():
-        yield _tell
-        return
-    import rich.console
-    import rich.progress
-
-    with rich.progress.Progress(console=rich.console.Console(stderr=True), transient=True) as bars:
-        yield _Bars(bars).show
-
-
-def _tell(backend: str, message: Message) -> None:
-    line = _line(message)
-    if line is not None:
-        note(f"{backend}: {line}")
-
-
-def _line(message: Message) -> str | None:
-    if isinstance(message, Waiting):
-        return f"{message.run}: {message.reason}; trying again in {message.seconds:.0f} s"
-    if isinstance(message, Lowering):
-        return f"{message.run}: {message.kind}: {message.name}: {message.detail}"
-    if isinstance(message, Result) and message.state == "failed":
-        return f"{message.run}: {message.pending} events remain: {message.reason}"
-    return None
-
-
-class _Bars:
-    """One bar for each backend, and the lines above them."""
-
-    def __init__(self, bars: rich.progress.Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, rich.progress.TaskID] = {}
-
-    def show(self, backend: str, message: Message) -> None:
-        if backend not in self._tasks:
-            self._tasks[backend] = self._bars.add_task(backend, total=None)
-        if isinstance(message, (Progress, Result)):
-            self._bars.update(
-                self._tasks[backend],
-                description=f"{backend} {message.run}",
-                completed=message.sent,
-                total=message.sent + message.pending,
-            )
-        line = _line(message)
-        if line is not None:
-            self._bars.console.print(f"{backend}: {line}", markup=False, highlight=False)
 
 
 # -- the result ----------------------------------------------------------------------------------
 
 
+def _go_on_beside(report: SyncReport, dispatch: Dispatch) -> None:
+    """Start a dispatcher in the background, under today's settings, for runs that go on and lost theirs to us."""
+    taken = {one.run for many in report.results.values() for one in many if one.taken and one.state == "live"}
+    for run in sorted(taken):
+        if start_background(dispatch.store, run):
+            note(f"{run} goes on: a new dispatcher in the background sends what comes")
+
+
 def _render(report: SyncReport, dispatch: Dispatch, console: Console) -> None:
-    rows = [
-        (one.run, backend, styled(one.state, _STYLES[one.state]), one.sent, one.pending, one.dead)
-        for backend, results in report.results.items()
-        for one in results
-    ]
-    if rows:
+    rows = [(backend, one) for backend, results in report.results.items() for one in results]
+    shown = rows if len(rows) <= _MOST_ROWS else [(b, one) for b, one in rows if one.state != "sent" or one.dead]
+    if shown:
         columns = ["run", "backend", "state", "sent", "pending", "dead"]
-        console.print(table(columns, rows, right=("sent", "pending", "dead")))
-    elif not report.errors:
+        cells = [(one.run, b, styled(one.state, STYLES[one.state]), one.sent, one.pending, one.dead)
+                 for b, one in shown[:_MOST_ROWS]]  # fmt: skip
+        console.print(table(columns, cells, right=("sent", "pending", "dead")))
+    elif not rows and not report.errors:
         console.print("everything is sent")
+    if len(rows) > _MOST_ROWS:
+        _render_counts(report, console)
     for backend, reason in report.errors.items():
         console.print(f"{backend}: {reason}", style="red")
+    for backend, one in shown[:_MOST_ROWS]:
+        _advise(backend, one, dispatch, console)
+
+
+def _render_counts(report: SyncReport, console: Console) -> None:
     for backend, results in report.results.items():
-        for one in results:
-            _advise(backend, one, dispatch, console)
+        states = Counter(one.state for one in results)
+        said = ", ".join(f"{count} {state}" for state, count in states.items())
+        console.print(f"{backend}: {len(results)} runs: {said}. `unitrack sync --status` shows each")
 
 
 def _advise(backend: str, one: Result, dispatch: Dispatch, console: Console) -> None:
@@ -191,29 +150,5 @@ def _advise(backend: str, one: Result, dispatch: Dispatch, console: Console) -> 
         dead = cursor_path(layout.run_dir(dispatch.store, one.run), backend).with_suffix(".dead.jsonl")
         again = f"unitrack sync {one.run} --to {backend} --retry-dead"
         console.print(f"{backend}: {one.run}: {one.dead} events were refused, see {dead}. Try again: {again}")
-    if one.state == "live":
+    if one.state == "live" and not one.taken and one.reason is None:
         console.print(f"{backend}: {one.run} goes on: unitrack sync {one.run} --follow sends the rest as it comes")
-
-
-def _show_status(settings: Settings, runs: tuple[str, ...], to: tuple[str, ...], *, as_json: bool) -> None:
-    folders = [layout.run_dir(settings.store, run) for run in runs] or _folders(settings.store)
-    found = [
-        backend_status(folder, name, now=time.time())
-        for folder in folders
-        for name in dict.fromkeys([*settings.backends, *cursors(folder)])
-        if name in to or not to
-    ]
-    emit(found, as_json=as_json, render=lambda console: _render_status(found, console))
-
-
-def _render_status(found: list[BackendStatus], console: Console) -> None:
-    columns = ["run", "backend", "state", "sent", "pending", "lag", "dead", "lowered", "last error"]
-    rows = [
-        (one.run, one.backend, styled(one.state, _STYLES[one.state]), one.sent, one.pending, duration(one.lag),
-         one.dead, len(one.lowered), one.error)
-        for one in found
-    ]  # fmt: skip
-    console.print(table(columns, rows, right=("sent", "pending", "lag", "dead", "lowered")))
-    for one in found:
-        for each in one.lowered:
-            console.print(f"{one.backend}: {one.run}: {each.kind}: {each.name}: {each.detail}", style="dim")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from unitrack.dispatch.source import is_done
 from unitrack.errors import UnitrackWarning
 from unitrack.journal import layout
 from unitrack.journal.cursor import load_cursor
+from unitrack.processes import python_command
 
 __all__ = ["start_background", "wait_until_sent"]
 
@@ -26,13 +26,13 @@ class _Detached(subprocess.Popen[bytes]):
 
 
 def start_background(store: Path, run_id: str) -> bool:
-    """Start `unitrack sync RUN --follow` in a session of its own; False, with a warning, if that can't be done.
+    """Start `unitrack sync RUN --follow` in a session of its own; False, with a warning, if that fails.
 
     It survives this process and ends when everything is sent. Its output is in `<run>/sync/dispatcher.log`.
     """
     folder = layout.sync_dir(layout.run_dir(store, run_id))
-    command = [sys.executable, "-m", "unitrack", "sync", run_id, "--follow"]
     try:
+        command = python_command("unitrack", "sync", run_id, "--follow", "--beside")
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "dispatcher.log").open("ab") as log:
             _Detached(

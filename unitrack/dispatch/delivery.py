@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,15 +10,17 @@ from typing import TypeVar
 
 import msgspec
 
-from unitrack.backend import Backend, ExportResult, Lowering, Record, Rejection
+from unitrack.backend import Backend, ExportResult, KeepsReport, Lowering, Record, Rejection
 from unitrack.dispatch import messages
+from unitrack.dispatch.claim import Claim
 from unitrack.dispatch.dead_letter import append_dead, read_dead, replace_dead
+from unitrack.dispatch.discretion import Discretion
 from unitrack.dispatch.retry import Retrier
 from unitrack.dispatch.source import Ending, RunSource, Tail
 from unitrack.errors import BackendError, ConfigError, FatalBackendError, RetryableError
 from unitrack.journal import layout
-from unitrack.journal._lock import try_acquire
-from unitrack.journal.cursor import Cursor, Lowered, cursor_path, load_cursor, save_cursor
+from unitrack.journal.cursor import Cursor, Lowered, load_cursor, save_cursor
+from unitrack.lowering import report
 
 __all__ = ["Delivery"]
 
@@ -32,7 +34,7 @@ _MOST_LOWERED = 1000
 
 
 class Delivery:
-    """Send one run. Nobody else sends the same run to the same backend while this holds its lock."""
+    """Send one run. Nobody else sends the same run to the same backend while this holds its claim."""
 
     def __init__(
         self,
@@ -43,30 +45,33 @@ class Delivery:
         retrier: Retrier,
         tell: Callable[[messages.Message], None],
         check: Callable[[], None] = lambda: None,
+        discretion: Discretion | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.run = folder.name
         self.folder = folder
+        self.claim = Claim(folder, name)
+        self.behind = False
+        """There is more than the last `drain` had time for."""
+        self.taken = False
+        """Another process had to let go of the run."""
+        self.active = clock()
+        """When something was last sent."""
         self._name, self._backend, self._retrier = name, backend, retrier
         self._tell, self._check, self._clock = tell, check, clock
-        self._lock = -1
-        self._opened = self._follow = False
+        self._discretion = discretion or Discretion({})
+        self._opened = self._follow = self._dirty = False
         self._saved = 0.0
         self._dead_in_a_row = 0
         self._cursor = Cursor()
         self._lowered: dict[tuple[str, str], Lowered] = {}
 
-    # -- the lock --------------------------------------------------------------------------------
+    # -- the claim -------------------------------------------------------------------------------
 
     def acquire(self) -> bool:
-        """Take the run for this process; False while another has it. The lock dies with its process."""
-        path = cursor_path(self.folder, self._name).with_suffix(".lock")
-        path.parent.mkdir(exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        if not try_acquire(handle):
-            os.close(handle)
+        """Take the run for this process; False while another has it. The claim dies with its process."""
+        if not self.claim.take():
             return False
-        self._lock = handle
         self._cursor = load_cursor(self.folder, self._name)
         self._lowered = {(one.kind, one.name): one for one in self._cursor.lowered}
         self.source = RunSource(self.folder, self._cursor)
@@ -74,10 +79,9 @@ class Delivery:
 
     def release(self) -> None:
         """Keep how far it went and let others have the run."""
-        if self._lock >= 0:
+        if self.claim.held:
             self._save()
-            os.close(self._lock)
-            self._lock = -1
+        self.claim.release()
 
     # -- the way ---------------------------------------------------------------------------------
 
@@ -103,38 +107,71 @@ class Delivery:
         if info is None:
             return False
         acked = {writer: position.seq for writer, position in self.source.positions.items() if position.seq}
-        state = self._call(lambda: self._backend.open(info, acked))
-        self._cursor = msgspec.structs.replace(self._cursor, state=dict(state), error=None)
+        state = self._discretion.value(dict(self._call(lambda: self._backend.open(info, acked))))
+        self._cursor = msgspec.structs.replace(self._cursor, state=state, error=None)
         return True
 
-    def drain(self) -> bool:
-        """Send all there is now; True if there was any. Raises BackendError, JournalError, OSError."""
+    def drain(self, seconds: float = math.inf) -> bool:
+        """Send what there is now, for `seconds` at most; True if there was any.
+
+        Raises BackendError, JournalError, OSError.
+        """
+        until = self._clock() + seconds
         self.source.look()
-        some = False
+        some = self.behind = False
         for tail in self.source.tails():
             for records in tail.records():
+                self.behind = self._clock() >= until
+                if self.behind:
+                    return some
                 some = True
                 self._send(tail, records)
+        self._keep()
         return some
 
     def close(self, ending: Ending | None) -> None:
         """Make it durable, tell the tracker the run's end if it has one, and let go of the backend."""
         status, ended = (None, None) if ending is None else (ending.status, ending.time)
+        self._report()
         self._call(lambda: self._backend.flush(_FLUSH_SECONDS))
         self._call(lambda: self._backend.close(status, ended))
         self._opened = False
         self._cursor = msgspec.structs.replace(self._cursor, told=status, error=None)
         self._save()
 
-    def abandon(self, error: BaseException) -> None:
-        """Note why the run could not be sent, and let go of the backend as far as it lets us."""
-        self._cursor = msgspec.structs.replace(self._cursor, error=str(error))
+    def _report(self) -> None:
+        """Give the tracker the report of what was lowered, if it can keep one and lacks the last."""
+        backend = self._backend
+        lowered = tuple(self._lowered.values())
+        if len(lowered) <= self._cursor.reported or not isinstance(backend, KeepsReport):
+            return
+        told = [Lowering(kind=one.kind, name=one.name, detail=one.detail) for one in lowered]
+        try:
+            self._call(lambda: backend.keep_report(report(self.run, self._name, told)), foreign=False)
+        except Exception as error:  # what was lowered is in the cursor, too: the run must not wait for its report
+            self._note(f"the report of what was lowered could not be kept there: {error!r}")
+        else:
+            self._cursor = msgspec.structs.replace(self._cursor, reported=len(lowered))
+
+    def abandon(self, error: BaseException | None = None) -> None:
+        """Let go of the backend as far as it lets us, and note why the run could not be sent."""
+        reason = None if error is None else str(error)
         if self._opened:
             self._opened = False
             try:
                 self._backend.close(None, None)
             except Exception as second:
-                self._cursor = msgspec.structs.replace(self._cursor, error=f"{error}; then {second!r}")
+                reason = f"{reason}; then {second!r}" if reason else repr(second)
+        if reason is not None:
+            self._cursor = msgspec.structs.replace(self._cursor, error=self._discretion.text(reason))
+
+    def trouble(self, reason: str) -> None:
+        """Note what stands in the way, for those who ask meanwhile."""
+        self._cursor = msgspec.structs.replace(self._cursor, error=self._discretion.text(reason))
+        self._save()
+
+    def _note(self, text: str) -> None:
+        self._tell(messages.Note(run=self.run, text=text))
 
     def result(self, state: messages.State, reason: str | None = None) -> messages.Result:
         """Say what became of the run."""
@@ -145,6 +182,7 @@ class Delivery:
             dead=self._cursor.dead,
             pending=self.source.pending(),
             reason=reason,
+            taken=self.taken,
         )
 
     # -- exporting -------------------------------------------------------------------------------
@@ -153,13 +191,18 @@ class Delivery:
         while records:
             self._check()
             result = self._export(records[: max(1, self._backend.capabilities.batch)])
-            append_dead(self.folder, self._name, result.rejected)
+            append_dead(self.folder, self._name, self._discreet(result.rejected))
             self._tell_lowered(result.lowered)
-            tail.ack(records[result.acked - 1].event.seq)
+            last = records[result.acked - 1].event
+            tail.ack(last.seq)
             records = records[result.acked :]
-            if self._clock() - self._saved > _SAVE_EVERY:
-                self._save()
-                self._tell(messages.Progress(run=self.run, sent=self._cursor.sent, pending=self.source.pending()))
+            self._dirty, self.active = True, self._clock()
+            if self._cursor.error is not None:
+                self._cursor = msgspec.structs.replace(self._cursor, error=None)
+            if self._keep():
+                lag = max(0.0, self.active - last.time)
+                pending = self.source.pending()
+                self._tell(messages.Progress(run=self.run, sent=self._cursor.sent, pending=pending, lag=lag))
 
     def _export(self, records: Sequence[Record]) -> ExportResult:
         """Export some of the leading records; one that fails again and again alone is rejected."""
@@ -203,7 +246,7 @@ class Delivery:
         for letter in read_dead(self.folder, self._name):
             self._check()
             result = self._export([letter.record])
-            still += result.rejected
+            still += self._discreet(result.rejected)
             self._tell_lowered(result.lowered)
         replace_dead(self.folder, self._name, still)
 
@@ -234,8 +277,19 @@ class Delivery:
         for one in lowered:
             key = one.kind, one.name
             if key not in self._lowered and len(self._lowered) < _MOST_LOWERED:
-                self._lowered[key] = Lowered(kind=one.kind, name=one.name, detail=one.detail)
-                self._tell(messages.Lowering(run=self.run, kind=one.kind, name=one.name, detail=one.detail))
+                detail = self._discretion.text(one.detail)
+                self._lowered[key] = Lowered(kind=one.kind, name=one.name, detail=detail)
+                self._tell(messages.Lowering(run=self.run, kind=one.kind, name=one.name, detail=detail))
+
+    def _discreet(self, rejections: Sequence[Rejection]) -> list[Rejection]:
+        return [Rejection(record=one.record, reason=self._discretion.text(one.reason)) for one in rejections]
+
+    def _keep(self) -> bool:
+        """Save the cursor if it has moved and the last time is a while ago."""
+        if not self._dirty or self._clock() - self._saved <= _SAVE_EVERY:
+            return False
+        self._save()
+        return True
 
     def _save(self) -> None:
         dead = len(read_dead(self.folder, self._name))
@@ -248,5 +302,5 @@ class Delivery:
             lowered=tuple(self._lowered.values()),
             updated=self._clock(),
         )
-        self._saved = self._clock()
+        self._saved, self._dirty = self._clock(), False
         save_cursor(self.folder, self._name, self._cursor)

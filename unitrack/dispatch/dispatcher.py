@@ -16,23 +16,39 @@ import msgspec
 
 from unitrack.config import BackendSettings
 from unitrack.dispatch.background import start_background, wait_until_sent
+from unitrack.dispatch.claim import is_claimed
+from unitrack.dispatch.discretion import Discretion
 from unitrack.dispatch.messages import Finished, Job, Lowering, Message, Ready, Result
 from unitrack.dispatch.retry import RetryPolicy
+from unitrack.journal import layout
 from unitrack.journal.cursor import cursor_path
 from unitrack.plugins import Plugins
+from unitrack.processes import python_command
 
 __all__ = ["Dispatch", "Observer", "SyncReport", "start_background", "sync", "wait_until_sent"]
 
 Observer = Callable[[str, Message], None]
 """Called with the backend's name and what its worker said."""
 
+_WORKER = "unitrack.dispatch.worker"
+# As `python -m` without the current folder, in which a file or folder may be called as the tracker's client is.
+_BOOT = f"""\
+import sys
+sys.path[:] = [folder for folder in sys.path if folder]
+import runpy
+runpy.run_module({_WORKER!r}, run_name="__main__", alter_sys=True)
+"""
 _RESTARTS = 3
 _RESTART = RetryPolicy(first=0.5, cap=10.0)
 _TIME_TO_LEAVE = 10.0
+_MOST_KEPT = 1000
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
     """What to send where. Without `runs`: every run of the store that isn't done.
+
+    `takeover` asks a process that follows a run to let go of it; `beside` is set beside training, where a run that
+    another process sends already needs no worker.
 
     `patience` is how long (seconds) a tracker may fail before a run is left for later, `stall` how long a
     worker may be silent before it counts as hanging.
@@ -43,6 +59,8 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[str, ...] | None = None
     follow: bool = False
     retry_dead: bool = False
+    takeover: bool = False
+    beside: bool = False
     patience: float = 60.0
     stall: float = 3600.0
     poll: float = 0.5
@@ -143,27 +161,37 @@ class _Hand:
 
     def start(self) -> None:
         self._start_at, self._ready = None, False
+        if self._dispatch.beside and self._leave_claimed():
+            return
         self._deadline = time.monotonic() + self._dispatch.stall
-        python = self._settings.python or sys.executable
+        python = self._settings.python
         try:
             self._process = subprocess.Popen(
-                [python, "-m", "unitrack.dispatch.worker"],
+                python_command(_WORKER) if python is None else [python, "-c", _BOOT],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, cwd=self._dispatch.root,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
         except OSError as error:
-            self._give_up(f"its Python {python} can't be started: {error}")
+            self._give_up(f"its Python {python or sys.executable} can't be started: {error}")
             return
         self._listener = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
         self._listener.start()
         self._send_job(self._process)
+
+    def _leave_claimed(self) -> bool:
+        """Leave to others what they send already, as when each rank starts a dispatcher; True if that is all."""
+        for run in self._runs_left() or ():
+            if is_claimed(layout.run_dir(self._dispatch.store, run), self.name):
+                self.results[run] = Result(run=run, state="busy", reason="another process sends it")
+        self.over = self._runs_left() == ()
+        return self.over
 
     def _send_job(self, process: subprocess.Popen[bytes]) -> None:
         dispatch = self._dispatch
         job = Job(
             store=str(Path(dispatch.store).absolute()), backend=self.name, type=self._settings.type,
             options=dict(self._settings.options), runs=self._runs_left(), follow=dispatch.follow,
-            retry_dead=dispatch.retry_dead, patience=dispatch.patience, poll=dispatch.poll,
+            retry_dead=dispatch.retry_dead, takeover=dispatch.takeover, patience=dispatch.patience, poll=dispatch.poll,
         )  # fmt: skip
         assert process.stdin is not None
         try:
@@ -188,13 +216,21 @@ class _Hand:
         if isinstance(message, Ready):
             self._ready = True
         elif isinstance(message, Result):
-            self.results[message.run] = message
+            self._keep(message)
             self._restarts = 0
         elif isinstance(message, Lowering):
-            self.lowered.append(message)
+            if len(self.lowered) < _MOST_KEPT:
+                self.lowered.append(message)
         elif isinstance(message, Finished):
             self._finished, self.error = True, message.error
             self._deadline = time.monotonic() + _TIME_TO_LEAVE
+
+    def _keep(self, result: Result) -> None:
+        """Remember what became of a run; one that serves a store for ever remembers the last ones only."""
+        self.results.pop(result.run, None)
+        self.results[result.run] = result
+        if self._dispatch.runs is None and self._dispatch.follow and len(self.results) > _MOST_KEPT:
+            del self.results[next(iter(self.results))]
 
     def watch(self) -> None:
         """Start again what is due, and end what hangs."""
@@ -222,7 +258,8 @@ class _Hand:
     def _last_words(self) -> str:
         self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - 4000))
         lines = self._said.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        discretion = Discretion(os.environ, self._settings.options)
+        return discretion.text(lines[-1]) if lines else "it said nothing"
 
     def tell_to_stop(self) -> None:
         """End the worker's stdin: it saves its cursor and leaves."""

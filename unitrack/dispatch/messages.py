@@ -6,7 +6,7 @@ from typing import Any, Literal, Union
 
 import msgspec
 
-__all__ = ["Finished", "Job", "Lowering", "Message", "Progress", "Ready", "Result", "State", "Waiting"]
+__all__ = ["Finished", "Job", "Lowering", "Message", "Note", "Progress", "Ready", "Result", "State", "Waiting"]
 
 State = Literal["sent", "live", "busy", "failed"]
 
@@ -14,7 +14,8 @@ State = Literal["sent", "live", "busy", "failed"]
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The first line to a worker. Options may hold what no command line should show, so it comes by stdin.
 
-    Without `runs` the worker takes every run of the store that isn't done. `patience` is in seconds.
+    Without `runs` the worker takes every run of the store that isn't done. `patience` is in seconds. With
+    `takeover` it asks another process that follows a run to let go of it.
     """
 
     store: str
@@ -24,6 +25,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[str, ...] | None = None
     follow: bool = False
     retry_dead: bool = False
+    takeover: bool = False
     patience: float = 60.0
     poll: float = 0.5
 
@@ -37,11 +39,12 @@ class Ready(_Message, frozen=True, kw_only=True):
 
 
 class Progress(_Message, frozen=True, kw_only=True):
-    """Events done with and still to do."""
+    """Events done with and still to do; `lag` is the age in seconds of the last one that was sent."""
 
     run: str
     sent: int
     pending: int
+    lag: float = 0.0
 
 
 class Waiting(_Message, frozen=True, kw_only=True):
@@ -61,8 +64,18 @@ class Lowering(_Message, frozen=True, kw_only=True):
     detail: str
 
 
+class Note(_Message, frozen=True, kw_only=True):
+    """Something the user should know and need not act on."""
+
+    run: str
+    text: str
+
+
 class Result(_Message, frozen=True, kw_only=True):
-    """What became of a run: `sent`, `live` (all so far), `busy` (another process sends it) or `failed`."""
+    """What became of a run: `sent`, `live` (all so far), `busy` (another process sends it) or `failed`.
+
+    `taken` tells that the process that followed it had to let go.
+    """
 
     run: str
     state: State
@@ -70,6 +83,7 @@ class Result(_Message, frozen=True, kw_only=True):
     dead: int = 0
     pending: int = 0
     reason: str | None = None
+    taken: bool = False
 
 
 class Finished(_Message, frozen=True, kw_only=True):
@@ -78,4 +92,4 @@ class Finished(_Message, frozen=True, kw_only=True):
     error: str | None = None
 
 
-Message = Union[Ready, Progress, Waiting, Lowering, Result, Finished]
+Message = Union[Ready, Progress, Waiting, Lowering, Note, Result, Finished]

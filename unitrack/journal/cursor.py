@@ -42,13 +42,17 @@ class Lowered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backend has of a run. `updated` is epoch seconds, `told` the final status it was told."""
+    """What a backend has of a run. `updated` is epoch seconds, `told` the final status it was told.
+
+    `reported` counts the lowerings that are in the report the tracker keeps.
+    """
 
     writers: dict[str, Position] = {}
     state: dict[str, Any] = {}
     sent: int = 0
     dead: int = 0
     lowered: tuple[Lowered, ...] = ()
+    reported: int = 0
     error: str | None = None
     told: FinalStatus | None = None
     updated: float = 0.0
