@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 from unitrack.dispatch.source import is_done
+from unitrack.dispatch.status import last_words
 from unitrack.errors import UnitrackWarning
 from unitrack.journal import layout
 from unitrack.journal.cursor import load_cursor
 from unitrack.processes import python_command
 
-__all__ = ["start_background", "wait_until_sent"]
+__all__ = ["start_background", "tell_last_words", "wait_until_sent"]
 
 
 class _Detached(subprocess.Popen[bytes]):
@@ -59,3 +61,14 @@ def wait_until_sent(run: Path, backends: Iterable[str], timeout: float) -> list[
             break
         time.sleep(0.05)
     return waiting
+
+
+def tell_last_words(run: Path, backends: Iterable[str], *, waited: bool) -> None:
+    """Say on stderr, in one line a backend, what was lowered and what is pending; nothing if all is well."""
+    for name in backends:
+        try:
+            line = last_words(run, name, waited=waited)
+        except OSError:
+            continue  # the journal itself is gone, which training was told when it happened
+        if line is not None:
+            sys.stderr.write(f"unitrack: {line}\n")
