@@ -323,7 +323,7 @@ def test_a_text_that_is_none_is_a_type_error_and_does_not_spoil_the_journal(run,
 
 
 def test_finish_in_a_signal_handler_inside_a_write_is_made_up_for(run, monkeypatch):
-    run._services._background.join()
+    run._services._captures.finish(30)
     real, inside = os.write, []
 
     def write(fd, data):

@@ -351,7 +351,7 @@ def test_a_store_removed_in_mid_run_costs_no_event(tmp_path):
     with pytest.warns(unitrack.UnitrackWarning, match="was removed while"):
         with unitrack.init("p", dir=store, id="r") as run:
             run.log({"x": 1.0})
-            run._services._background.join()
+            run._services._captures.finish(30)
             shutil.rmtree(store)
             run.log({"x": 2.0})
     assert list(unitrack.get_run("r", dir=store).series("x").values) == [1.0, 2.0]

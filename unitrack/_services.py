@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import os
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from unitrack import events
 from unitrack.errors import UnitrackWarning, UsageError
 from unitrack.model import text
+from unitrack.ranks import read_launch
 from unitrack.run import Found, Run
 
 if TYPE_CHECKING:
+    from unitrack.capture.beside import Captures
     from unitrack.capture.console import ConsoleCapture
     from unitrack.config import Settings
     from unitrack.plugins import Plugins
@@ -25,13 +27,14 @@ _CAPTURE_SECONDS = 5.0
 
 
 class SessionServices:
-    """Serve one run. What takes time goes on in a thread of its own, so `init()` doesn't wait."""
+    """Serve one run. What takes time goes on in processes of their own, so that neither `init()` nor training waits."""
 
     def __init__(self, store: Path, let_go: Callable[[Run], None], attach: Callable[[str, str], Run]) -> None:
         self._store = store
         self._let_go = let_go
         self._attach = attach
-        self._background: threading.Thread | None = None
+        self._begun = False
+        self._captures: Captures | None = None
         self._console: ConsoleCapture | None = None
         self._plugins: Plugins | None = None
         self._backends: tuple[str, ...] = ()
@@ -40,36 +43,25 @@ class SessionServices:
 
     def begin(self, run: Run, settings: Settings, plugins: Plugins | None) -> None:
         """Start what goes on beside training."""
-        self._plugins = plugins
+        self._begun, self._plugins = True, plugins
         if settings.console:
             self._start_console(run)
         if settings.mode == "online" and settings.backends and settings.dispatch == "auto":
+            from unitrack.dispatch.background import start_background
+
             self._backends = tuple(settings.backends)
-        self._background = threading.Thread(
-            target=self._work, args=(run, settings), name="unitrack-captures", daemon=True
-        )
-        self._background.start()
+            start_background(run.spec.store, run.id)
+        self._start_captures(run, settings)
 
-    def _work(self, run: Run, settings: Settings) -> None:
-        try:
-            if self._backends:
-                from unitrack.dispatch.background import start_background
+    def _start_captures(self, run: Run, settings: Settings) -> None:
+        from unitrack.capture.beside import start_captures
+        from unitrack.capture.messages import Job
 
-                start_background(run.spec.store, run.id)
-            if self._plugins is None:
-                from unitrack.plugins import load_plugins
+        def keep(name: str, values: dict[str, Any]) -> None:
+            run._append(events.Capture, name=name, values=values)
 
-                self._plugins = load_plugins(settings)
-            for collector in self._plugins.collectors():
-                if collector.name in settings.capture:
-                    _collect(run, collector)
-            self._plugins.notify("unitrack_run_started", run_id=run.id, folder=run.path)
-        except UsageError:
-            return  # the run ended while this was under way
-        except Exception as error:  # nothing beside training may disturb it
-            warnings.warn(
-                f"unitrack could not capture the surroundings of run {run.id}: {error!r}", UnitrackWarning, stacklevel=1
-            )
+        job = Job(run=run.id, folder=os.path.abspath(run.path), collectors=settings.capture)
+        self._captures = start_captures(job, keep)
 
     def _start_console(self, run: Run) -> None:
         from unitrack.capture.console import ConsoleCapture
@@ -84,16 +76,16 @@ class SessionServices:
 
     def closing(self, run: Run) -> None:
         """Wait a little for the captures and take what was printed."""
-        if self._background is not None and self._background is not threading.current_thread():
-            self._background.join(_CAPTURE_SECONDS)
+        if self._captures is not None:
+            self._captures.finish(_CAPTURE_SECONDS)
         if self._console is not None:
             self._console.stop()
 
     def finished(self, run: Run, status: events.FinalStatus, timeout: float | None) -> None:
         """Let go of the run, tell the plugins, and wait for the trackers as long as was asked."""
         self._let_go(run)
-        if self._plugins is not None:
-            self._plugins.notify("unitrack_run_finished", run_id=run.id, folder=run.path, status=status)
+        for plugins in self._plugins_with("unitrack_run_finished"):
+            plugins.notify("unitrack_run_finished", run_id=run.id, folder=run.path, status=status)
         if self._backends and timeout is not None:
             from unitrack.dispatch.background import wait_until_sent
 
@@ -105,6 +97,24 @@ class SessionServices:
                     UnitrackWarning,
                     stacklevel=4,
                 )
+        if self._backends and not read_launch(os.environ).rank:
+            from unitrack.dispatch.background import tell_last_words
+
+            tell_last_words(run.path, self._backends, waited=timeout is not None)
+
+    def _plugins_with(self, hook: str) -> list[Plugins]:
+        """Return the plugins, loaded now if need be, unless none has `hook`: they cost training a tenth of a second."""
+        if not self._begun or (self._captures is not None and not self._captures.may_have(hook, _CAPTURE_SECONDS)):
+            return []
+        try:
+            if self._plugins is None:
+                from unitrack.plugins import load_plugins
+
+                self._plugins = load_plugins()
+            return [self._plugins]
+        except Exception as error:  # plugins must not disturb training
+            warnings.warn(f"unitrack can't load its plugins: {error!r}", UnitrackWarning, stacklevel=5)
+            return []
 
     # -- look-ups --------------------------------------------------------------------------------
 
@@ -154,9 +164,8 @@ class SessionServices:
 
     def dataset_version(self, uri: str) -> tuple[str, str | None] | None:
         """Ask the resolvers of data versions, in order; one that fails is told and passed over."""
-        if self._background is not None:
-            self._background.join(_CAPTURE_SECONDS)  # it loads the plugins
-        for resolver in self._plugins.dataset_resolvers() if self._plugins is not None else ():
+        loaded = self._plugins_with("unitrack_register_dataset_resolvers")
+        for resolver in (resolver for plugins in loaded for resolver in plugins.dataset_resolvers()):
             try:
                 found = resolver.resolve(uri)
             except Exception as error:
@@ -175,12 +184,3 @@ def _artifact_of(view: RunView, name: str) -> Found | None:
                 origin=f"{view.id}/{artifact.name}",
             )  # fmt: skip
     return None
-
-
-def _collect(run: Run, collector: Any) -> None:
-    try:
-        values = dict(collector.collect() or {})
-    except Exception as error:  # one collector's fault costs its own entry
-        values = {"error": repr(error)}
-    if values:
-        run.capture(collector.name, values)

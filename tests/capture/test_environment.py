@@ -4,8 +4,8 @@ import json
 import platform
 import sys
 
-from unitrack.capture import unitrack_register_collectors
 from unitrack.capture.environment import EnvironmentCollector, installed_packages
+from unitrack.capture.hooks import unitrack_register_collectors
 
 
 def test_the_built_in_collectors_have_the_names_settings_use():
