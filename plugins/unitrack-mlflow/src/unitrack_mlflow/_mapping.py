@@ -55,6 +55,8 @@ def _metrics(plan: Plan, event: events.Metrics) -> None:
     step, stamp = event.step, _milliseconds(event.time)
     whole = step if type(step) is int and -_INT64 <= step < _INT64 else None
     for name, value in event.values.items():
+        if name[:1] == "s" and name.startswith(("summary/", "system/")):
+            _mark_text(plan, name, "metric", is_text=True)
         number = value if type(value) is float else _number(plan, name, value)
         at = whole if whole is not None else _step(plan, name, step)
         plan.points.append(Point(plan.key(name), number, stamp, at))
@@ -125,7 +127,7 @@ def _text(value: Any) -> str:
 
 
 def _mark_text(plan: Plan, name: str, what: str, *, is_text: bool) -> None:
-    """Note beside a text that reads as something else that it is one: the reader would make `"1"` a number."""
+    """Note beside what reads as something else that it isn't: a reader would make the text `"1"` a number."""
     mark = to_key(name or "_", f"unitrack.text.{what}.").text
     if is_text:
         plan.tags[mark] = "true"

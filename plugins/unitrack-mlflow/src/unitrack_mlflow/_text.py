@@ -21,13 +21,13 @@ _LONGEST_NUMBER = 400
 
 
 def typed(text: str) -> Any:
-    """Return the value whose text this is, exactly: a number, bool or None as `str()` spells it, JSON, else itself.
+    """Return the value with exactly this text: a number, bool or None as `str()` spells it, a JSON list, else itself.
 
     Text that merely looks like a number (`007`, `1e5`, `1.10`) stays text, so the way back gives the same text.
     """
     if text in _WORDS:
         return _WORDS[text]
-    if text[:1] in ("[", "{"):
+    if text == "{}" or text[:1] == "[":
         return _tree(text)
     if len(text) > _LONGEST_NUMBER or not (text[:1].isdigit() or text[:1] == "-"):
         return text
