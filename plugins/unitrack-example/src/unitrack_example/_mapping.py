@@ -6,17 +6,19 @@ What a table of numbers can't hold is lowered, and each lowering is told.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
 from unitrack.backend import Lowering, Record
-from unitrack.events import Metrics, Params, Summary, System
+from unitrack.events import Metrics, Params, RunStarted, Summary, System
+from unitrack.model import restore
 
 __all__ = ["COLUMNS", "Rows", "to_rows"]
 
 COLUMNS = ("writer", "seq", "time", "kind", "name", "step", "value")
-_IGNORED = {"writer", "run", "status"}  # told to `open` and `close`
+_IGNORED = {"writer", "status"}  # told to `open` and `close`
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,11 +39,33 @@ def to_rows(records: Iterable[Record]) -> Rows:
             kind = type(event).__name__.lower()
             rows += [
                 (record.writer, event.seq, f"{event.time:.6f}", kind, name, "" if step is None else step, _cell(value))
-                for name, value in event.values.items()
+                for name, value in _leaves(event.values)
             ]
+        elif isinstance(event, RunStarted):
+            lowered += _of_run(event)
         elif (word := _type(event)) not in _IGNORED:
-            lowered.append(Lowering(kind="event", name=word, detail="left out: a CSV file holds values only"))
+            lowered.append(_left_out("event", word))
     return Rows(rows=tuple(rows), lowered=tuple(lowered))
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what is nested by its path, joined by `/`."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}/")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _of_run(event: RunStarted) -> Iterator[Lowering]:
+    if event.tags:
+        yield _left_out("event", "tags")
+    if event.parent is not None:
+        yield _left_out("parent", event.parent)
+
+
+def _left_out(kind: str, name: str) -> Lowering:
+    return Lowering(kind=kind, name=name, detail="left out: a CSV file holds values only")
 
 
 def _type(event: object) -> str:
@@ -51,4 +75,5 @@ def _type(event: object) -> str:
 
 def _cell(value: object) -> str:
     """Return text that reads back as the same value: JSON for what is nested."""
+    value = restore(value)  # a text that spells a non-finite number is escaped in the journal
     return value if isinstance(value, str) else json.dumps(value)
