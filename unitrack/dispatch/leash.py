@@ -12,7 +12,7 @@ from unitrack.dispatch.claim import Claim
 __all__ = ["Leash", "Stopped"]
 
 _LOOK_EVERY = 0.25
-_PATIENCE = 10.0
+_PATIENCE = 5.0
 _HANGS = 75
 
 
