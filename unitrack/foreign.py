@@ -98,6 +98,7 @@ class Reader(Protocol):
     def runs(self, source: str, options: Mapping[str, Any]) -> Iterator[ForeignRun]:
         """Yield the runs of `source` (a URI, a folder), parents before children.
 
+        The values of `options` are text when they come from the command line (`-o key=value`).
         Raises ConfigError for an option it doesn't know, FatalBackendError when the source can't be read.
         """
         ...
