@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -32,9 +35,12 @@ class Sly:
     def open(self, run, acked):
         if self.mood == "down":
             raise RetryableError("connection refused")
+        self.capabilities = Capabilities(batch=1) if self.mood == "slow" else Capabilities()
         return {}
 
     def export(self, records):
+        if self.mood == "slow":
+            time.sleep(0.4)
         lowered = (Lowering(kind="step", name="loss", detail="1.5 became 1"),)
         bad = [record for record in records if isinstance(record.event, Metrics)] if self.mood == "picky" else []
         rejected = tuple(Rejection(record=record, reason="too many") for record in bad)
@@ -60,8 +66,6 @@ def installed(tmp_path, monkeypatch):
     (site / "sly.py").write_text(PLUGIN)
     (site / "sly-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: sly\nVersion: 1.0\n")
     (site / "sly-1.0.dist-info" / "entry_points.txt").write_text("[unitrack]\nsly = sly\n")
-    import os
-
     package = str(Path(dispatcher.__file__).parents[2])
     paths = [str(site), package, os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
@@ -144,6 +148,61 @@ def test_status_sends_nothing():
     assert after["lowered"][0]["name"] == "loss"
     shown = call("--status", "one", "--to", "sly")
     assert "1.5 became 1" in shown.stdout
+
+
+def test_status_of_many_runs_begins_with_sums_and_shows_what_is_not_sent():
+    settings()
+    for number in range(30):
+        write_run(f"r-{number:02}")
+    call()
+    for number in range(25):
+        write_run(f"s-{number:02}")
+    lines = call("--status").stdout.splitlines()
+    assert lines[1].split()[:8] == ["sly", "55", "30", "0", "25", "0", "120", "100"]
+    assert [line.split()[0] for line in lines[3:23]] == [f"s-{number:02}" for number in range(5, 25)]
+    assert lines[23] == "and 5 older ones: --all shows them"
+    assert "r-00" in call("--status", "--all").stdout
+    assert len(json.loads(call("--status", "--json").stdout)) == 55
+
+
+def test_a_report_on_many_runs_is_counts_and_what_failed():
+    settings()
+    for number in range(60):
+        write_run(f"r-{number:02}")
+    shown = call().stdout
+    assert shown == "sly: 60 runs: 60 sent. `unitrack sync --status` shows each\n"
+
+
+def test_a_terminal_shows_a_moving_line_with_rate_and_lag(installed):
+    """On a real pseudo-terminal."""
+    settings("slow")
+    write_run()
+    seen = on_a_terminal("sync")
+    assert "sly one" in seen
+    assert re.search(r"[\d,]+ sent, [\d,]+ to do, [\d,]+/s, lag ", seen), seen
+    assert "one: step: loss: 1.5 became 1" in seen
+
+
+def on_a_terminal(*arguments):
+    import pty
+    import subprocess
+    import sys
+
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-m", "unitrack", *arguments], stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            data = os.read(ours, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not data:
+            break
+        seen += data
+    os.close(ours)
+    assert process.wait() == 0
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
 
 
 def test_status_tells_a_failure_with_its_reason():
