@@ -164,8 +164,12 @@ def plan_import(
         except UsageError as error:
             yield Plan(run=id_prefix + info.id, info=info, action="refuse", reason=str(error))
             continue
-        actions: Mapping[str, Any] = {"absent": "import", "whole": "skip", "partial": "replace"}
-        yield Plan(run=named.id, info=named, action=actions[standing], expected=run.expected())
+        if standing == "whole":
+            yield Plan(run=named.id, info=named, action="skip")
+            continue
+        yield Plan(
+            run=named.id, info=named, action="import" if standing == "absent" else "replace", expected=run.expected()
+        )
 
 
 class _Names:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import keyword
 import os
 import select
 import sys
@@ -36,6 +37,9 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("query", "Ask the store in SQL."),
     ("verify", "Check journals and objects against their seals."),
     ("sync", "Send runs to backends."),
+    ("backends", "List backends, and make environments for their workers."),
+    ("import", "Take the runs of a tracker into the store."),
+    ("copy", "Send runs to a backend and compare what arrived."),
     ("models", "List, register and promote models."),
     ("rerun", "Run the training command again under pinned inputs."),
     ("gate", "Judge a candidate against the baseline."),
@@ -56,7 +60,8 @@ class _Main(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in self.list_commands(ctx):
-            command: click.Command = importlib.import_module(f"unitrack.cli.{cmd_name}").command
+            module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+            command: click.Command = importlib.import_module(f"unitrack.cli.{module}").command
             return command
         return _plugin_command(cmd_name)
 
