@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from unitrack.errors import UnitrackWarning, UsageError
-from unitrack.model import metric_name, plain, text
+from unitrack.events import FinalStatus, Known, Metric
+from unitrack.model import metric_name, metric_value, number, plain, text
 
-__all__ = ["ConfigMapping", "SummaryMapping", "flatten_metrics", "one_of", "tag_words", "warn_of_skipped"]
+__all__ = [
+    "ConfigMapping", "SummaryMapping", "flatten_metrics", "metric_values", "one_of", "outcome_of", "tag_words",
+    "timed", "warn_of_skipped",
+]  # fmt: skip
 
 _Log = Callable[[dict[str, Any]], None]
 
@@ -103,6 +108,20 @@ def _flatten(values: Mapping[Any, Any], prefix: str, parents: tuple[int, ...]) -
             yield name, value
 
 
+def metric_values(values: Any) -> dict[str, Metric]:
+    """Return the numbers of a dict, nested ones joined by `/`, as the journal holds them. Raises TypeError."""
+    names = ((metric_name(name), value) for name, value in flatten_metrics(values))
+    return {name: metric_value(value, what=f"the value of {name!r}") for name, value in names}
+
+
+def timed(kind: Callable[..., Known], time: float) -> Callable[..., Known]:
+    """Return a maker of events of a `kind` whose time is given, not that of the call. Raises UsageError."""
+    at = float(number(time, what="time"))
+    if not math.isfinite(at):
+        raise UsageError(f"a time is finite epoch seconds, not {time!r:.80}")
+    return lambda seq, _now, *args, **fields: kind(seq, at, *args, **fields)
+
+
 def tag_words(tags: Iterable[str | Iterable[str]]) -> list[str]:
     """Return the tags of a call, given one by one or as lists. Raises TypeError."""
     words: list[str] = []
@@ -129,3 +148,12 @@ def warn_of_skipped(name: str, skipped: Sequence[tuple[str, str]]) -> None:
             UnitrackWarning,
             stacklevel=4,
         )
+
+
+def outcome_of(error: BaseException | None) -> tuple[FinalStatus, str | None]:
+    """Return the status and reason that code left by `error` ends a run with."""
+    if error is None or isinstance(error, SystemExit) and error.code in (None, 0):
+        return "finished", None
+    if isinstance(error, KeyboardInterrupt):
+        return "killed", "interrupted"
+    return "failed", f"{type(error).__name__}: {error}"

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from unitrack import events, media
+from unitrack import _run_data, events, media
 from unitrack._run_data import ConfigMapping, SummaryMapping, flatten_metrics, one_of, tag_words, warn_of_skipped
 from unitrack.errors import UnitrackWarning, UsageError
 from unitrack.journal import layout
@@ -179,6 +179,11 @@ class Run:
             self._store_media(name, encoded, where)
         if numbers:
             self._append(events.Metrics, numbers, where)
+
+    def log_at(self, time: float, values: Mapping[str, Any], step: float | None = None) -> None:
+        """Log numbers that carry a time of their own (epoch seconds): what was measured earlier, or elsewhere."""
+        numbers = _run_data.metric_values(values)
+        self._append(_run_data.timed(events.Metrics, time), numbers, check_step(step))
 
     def define_metric(
         self,
@@ -407,6 +412,11 @@ class Run:
         """Record a fact about the surroundings."""
         self._append(events.Capture, name=text(name), values=plain(dict(values)))
 
+    def rename(self, name: str) -> None:
+        """Give the run another name to show; the latest counts."""
+        self._append(events.RunStarted, project=self.project, name=text(name), parent=self.spec.parent)
+        self.spec = msgspec.structs.replace(self.spec, name=name)
+
     # -- the end ---------------------------------------------------------------------------------
 
     def flush(self, timeout: float | None = None) -> None:
@@ -457,7 +467,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        status, reason = outcome_of(error)
+        status, reason = _run_data.outcome_of(error)
         self.finish(status, reason=reason)
 
     def __reduce__(self) -> tuple[Callable[[str, str], Run], tuple[str, str]]:
@@ -482,12 +492,3 @@ class Run:
             if event is None:
                 return None
         return event
-
-
-def outcome_of(error: BaseException | None) -> tuple[Status, str | None]:
-    """Return the status and reason that code left by `error` ends a run with."""
-    if error is None or isinstance(error, SystemExit) and error.code in (None, 0):
-        return "finished", None
-    if isinstance(error, KeyboardInterrupt):
-        return "killed", "interrupted"
-    return "failed", f"{type(error).__name__}: {error}"

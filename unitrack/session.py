@@ -25,6 +25,7 @@ import msgspec
 
 from unitrack import events
 from unitrack._joining import claim, find_unfinished, resumed_writers
+from unitrack._run_data import outcome_of
 from unitrack._services import SessionServices
 from unitrack.config import Settings, load_settings
 from unitrack.errors import UnitrackWarning, UsageError
@@ -33,7 +34,7 @@ from unitrack.journal.null import NullWriter
 from unitrack.journal.writer import JournalWriter, WriterInfo
 from unitrack.model import check_run_id, new_run_id, text
 from unitrack.ranks import Launch, read_launch
-from unitrack.run import Processor, Run, RunSpec, outcome_of
+from unitrack.run import Processor, Run, RunSpec
 
 if TYPE_CHECKING:
     from unitrack.plugins import Plugins
