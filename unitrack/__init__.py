@@ -1,5 +1,6 @@
 """Log experiments once, see them in any tracker."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from unitrack.errors import UnitrackError, UnitrackWarning
@@ -33,7 +34,6 @@ from unitrack.fluent import (
     use_model,
 )
 from unitrack.media import Audio, Figure, File, Histogram, Html, Image, Table, Text, Video
-from unitrack.reader import RunView, get_run, runs
 from unitrack.run import Run
 from unitrack.session import current, init
 
@@ -49,6 +49,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from unitrack.hookspecs import hookimpl
+    from unitrack.reader import RunView, get_run, runs
 
 
 def __getattr__(name: str) -> object:
@@ -56,8 +57,12 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("unitrack")
-    if name == "hookimpl":  # pluggy costs a fifth of `import unitrack`, and only plugins need it
-        from unitrack.hookspecs import hookimpl
-
-        return hookimpl
+    # Imported when asked for: training needs none of it, and it would add a third to `import unitrack`.
+    late = {"RunView": "reader", "get_run": "reader", "runs": "reader", "hookimpl": "hookspecs"}
+    if name in late:
+        return getattr(import_module(f"unitrack.{late[name]}"), name)
     raise AttributeError(f"module 'unitrack' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -119,8 +119,9 @@ class HookSpecs(Protocol):  # a Protocol, so that specifications need no body
     def unitrack_register_collectors(self) -> Iterable[Collector]:
         """Return collectors of facts about a run's surroundings.
 
-        Called in the training process, in a background thread after `init()`; the setting `capture` names
-        those that are asked. An exception in `collect` becomes an `error` entry of the capture.
+        Called in a process of its own beside training, which `init()` starts with the same Python, `sys.path`,
+        environment and folder; the setting `capture` names those that are asked. What they print goes to stderr.
+        An exception in `collect` becomes an `error` entry of the capture.
 
         Example: `return [ClusterCollector()]`
         """
@@ -149,7 +150,7 @@ class HookSpecs(Protocol):  # a Protocol, so that specifications need no body
     def unitrack_run_started(self, run_id: str, folder: Path) -> None:
         """Take note that a run began.
 
-        Called in the training process, in a background thread after `init()`. An exception is a warning.
+        Called in the process that asks the collectors, after them. An exception is a warning in training.
 
         Example: `(folder / "job").write_text(os.environ["SLURM_JOB_ID"])`
         """
@@ -159,7 +160,7 @@ class HookSpecs(Protocol):  # a Protocol, so that specifications need no body
         """Take note that a run ended as `finished`, `failed` or `killed`.
 
         Called in the training process by `finish()`, after the journal was sealed; not when the process dies.
-        An exception changes nothing.
+        Only if a plugin has this hook does training load plugins for it. An exception changes nothing.
 
         Example: `if status == "failed": page_someone(run_id)`
         """
@@ -187,7 +188,8 @@ class HookSpecs(Protocol):  # a Protocol, so that specifications need no body
     def unitrack_register_dataset_resolvers(self) -> Iterable[DatasetResolver]:
         """Return resolvers of data versions, asked in order until one knows.
 
-        Called in the training process by `log_dataset`, and by commands. An exception leaves the version out.
+        Called in the training process by `log_dataset`, which loads the plugins if one has this hook, and by
+        commands. An exception leaves the version out.
 
         Example: `return [DvcResolver()]`
         """

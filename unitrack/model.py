@@ -6,7 +6,6 @@ importing the packages the values come from.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import enum
 import math
@@ -196,7 +195,9 @@ def _plain_object(value: Any, parents: tuple[int, ...]) -> Any:
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:
     """Return the named fields of dataclasses, Namespaces, pydantic, attrs and msgspec objects."""
-    if dataclasses.is_dataclass(value):
+    if hasattr(type(value), "__dataclass_fields__"):
+        import dataclasses  # who made one has paid for it
+
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     names = getattr(type(value), "__struct_fields__", None)
     if names is None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
-import signal
 import sys
-import tempfile
 import threading
 import warnings
 from collections import Counter
@@ -27,7 +25,6 @@ from unitrack import events
 from unitrack._joining import claim, find_unfinished, resumed_writers
 from unitrack._run_data import outcome_of
 from unitrack._services import SessionServices
-from unitrack.config import Settings, load_settings
 from unitrack.errors import UnitrackWarning, UsageError
 from unitrack.journal import layout
 from unitrack.journal.null import NullWriter
@@ -37,6 +34,7 @@ from unitrack.ranks import Launch, read_launch
 from unitrack.run import Processor, Run, RunSpec
 
 if TYPE_CHECKING:
+    from unitrack.config import Settings
     from unitrack.plugins import Plugins
 
 __all__ = ["Mode", "Resume", "attach", "current", "init"]
@@ -83,12 +81,16 @@ class _Session:
 
     def _watch_sigterm(self) -> None:
         # A handler of the user's own is left alone: it knows what its process should do.
+        import signal  # for the handler, too, which must not be the first to import it
+
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._terminate)
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         """Seal the open runs as killed, then die of the signal as the process would have without us."""
+        import signal
+
         try:
             for run in reversed(self.runs):
                 run._kill(signal.Signals(number).name)
@@ -154,7 +156,7 @@ def init(
         "strict": strict,
         "console": console,
     }
-    settings = load_settings(overrides={key: value for key, value in overrides.items() if value is not None})
+    settings = _settings({key: value for key, value in overrides.items() if value is not None})
     environment = os.environ
     launch = read_launch(environment)
     store = settings.store
@@ -167,6 +169,12 @@ def init(
         tags=tuple(_tags(tags, environment)),
     )  # fmt: skip
     return _begin(spec, settings, launch, resume, config)
+
+
+def _settings(overrides: Mapping[str, Any]) -> Settings:
+    from unitrack.config import load_settings  # 3 ms, paid with the first run
+
+    return load_settings(overrides=overrides)
 
 
 def _parent(given: str | Run | None, run_id: str, environment: Mapping[str, str]) -> str | None:
@@ -191,7 +199,7 @@ def _attach(given: dict[str, Any], store: str, run_id: str) -> Run:
     for run in _session.runs:
         if run.id == run_id and run.spec.store == Path(store) and run.status == "running" and run.is_worker:
             return run
-    settings = load_settings(overrides={**given, "dir": store})
+    settings = _settings({**given, "dir": store})
     spec = RunSpec(id=check_run_id(run_id), project=_project(settings), store=Path(store))
     processors = _processors(settings, _load_plugins(settings) if settings.processors else None)
     writer: JournalWriter | NullWriter
@@ -251,7 +259,7 @@ def _open_writer(
     stores = [spec.store] if settings.strict else [spec.store, None]
     for store in stores:
         try:
-            root = store or Path(tempfile.mkdtemp(prefix="unitrack-"))
+            root = store or _temporary_store()
             layout.create_store(root)
             run = layout.run_dir(root, spec.id)
             writer = JournalWriter(run, info, durability=settings.durability, strict=settings.strict)
@@ -264,7 +272,15 @@ def _open_writer(
     return NullWriter(layout.run_dir(spec.store, spec.id))
 
 
+def _temporary_store() -> Path:
+    import tempfile
+
+    return Path(tempfile.mkdtemp(prefix="unitrack-"))
+
+
 def _warn_store(spec: RunSpec, store: Path | None, error: OSError) -> None:
+    import tempfile
+
     if store is None:
         what = f"There is no room for it in {tempfile.gettempdir()} either: nothing of this run is kept"
     else:

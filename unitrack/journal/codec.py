@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, get_args
 
 import msgspec
@@ -12,12 +13,15 @@ __all__ = ["decode_line", "decode_lines", "encode_into", "encode_line"]
 
 # Decimal counts as a number: without this it would become a JSON string.
 _encoder = msgspec.json.Encoder(decimal_format="number")
-_decoder: msgspec.json.Decoder[Known] = msgspec.json.Decoder(Known)
-
 _END_OF_TIME = 1e18  # JSON holds integers that no float can
 
 encode_into = _encoder.encode_into
 """Encode an event into a bytearray, which then lacks only its newline: the hot path's half of `encode_line`."""
+
+
+@cache  # training only writes, and a decoder of all events takes a millisecond to make
+def _decoder() -> msgspec.json.Decoder[Known]:
+    return msgspec.json.Decoder(Known)
 
 
 def encode_line(event: Event) -> bytes:
@@ -33,7 +37,7 @@ def decode_line(line: bytes | memoryview) -> Event:
     Raises ValueError when the line is no event.
     """
     try:
-        return _decoder.decode(line)
+        return _decoder().decode(line)
     except msgspec.ValidationError as error:
         return _decode_unknown(line, error)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -60,7 +64,7 @@ def decode_lines(chunk: bytes | memoryview) -> list[Event]:
     Raises ValueError when a line is no event; decode line by line to find it.
     """
     try:
-        return _decoder.decode_lines(chunk)  # type: ignore[return-value]  # a list of Known is a list of Event
+        return _decoder().decode_lines(chunk)  # type: ignore[return-value]  # a list of Known is a list of Event
     except msgspec.ValidationError:
         return [decode_line(line) for line in bytes(chunk).splitlines()]
     except (msgspec.DecodeError, RecursionError) as error:

@@ -82,6 +82,9 @@ class JournalWriter:
     # -- opening ---------------------------------------------------------------------------------
 
     def _open(self) -> None:
+        from hashlib import sha256  # 3 ms, so not with the module, and not in a signal handler that seals
+
+        self._sha256 = sha256
         self.id = layout.new_writer_id()
         self.path = layout.journal_dir(self._run) / f"{self.id}.jsonl"
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -392,7 +395,7 @@ class JournalWriter:
                 self._restore()
             line = Status(
                 seq=self.seq + 1, time=time.time(), status=status, events=self.seq + 1,
-                sha256=digest_of(self.fd), reason=reason, lost=self.lost,
+                sha256=digest_of(self.fd, self._sha256()), reason=reason, lost=self.lost,
             )  # fmt: skip
             _write_whole(self.fd, encode_line(line))
             self.seq += 1

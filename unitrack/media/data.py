@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,7 +53,7 @@ def describe_data(data: Any, hasher: Hasher) -> DataDescription:
         return _frame(data, kind)
     if is_array(data):
         array = as_numpy(data, what="the data")
-        sha = hashlib.sha256()
+        sha = _sha256()
         _add_array(sha, array)
         rows = array.shape[0] if array.ndim else None
         return DataDescription(name="array", digest=f"sha256:{sha.hexdigest()}", rows=rows)
@@ -64,7 +63,7 @@ def describe_data(data: Any, hasher: Hasher) -> DataDescription:
 def _frame(data: Any, kind: str) -> DataDescription:
     """Hash names, types and values column by column, so that memory stays that of one column."""
     frame = pandas_with_index(data) if kind == "pandas" else data
-    sha = hashlib.sha256()
+    sha = _sha256()
     columns: list[list[str]] = []
     for index, name in enumerate(frame.columns):
         column = frame.iloc[:, index] if kind == "pandas" else frame.to_series(index)
@@ -75,6 +74,12 @@ def _frame(data: Any, kind: str) -> DataDescription:
         else:
             _add_array(sha, column.to_numpy())
     return DataDescription(name="frame", digest=f"sha256:{sha.hexdigest()}", rows=len(frame), columns=columns)
+
+
+def _sha256() -> Any:
+    from hashlib import sha256  # loads OpenSSL, which takes 3 ms
+
+    return sha256()
 
 
 def _add_array(sha: Any, array: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -89,6 +88,8 @@ def _beside(target: Path) -> Iterator[Path]:
         yield scratch
     finally:
         if scratch.is_dir():
+            import shutil  # with its compressors, 2 ms that hardly anyone needs
+
             shutil.rmtree(scratch)
         else:
             scratch.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from unitrack.errors import UsageError
 
-__all__ = ["ChangedError", "Progress", "SourceError", "digest_file", "kind_of"]
+__all__ = ["ChangedError", "Progress", "SourceError", "digest_bytes", "digest_file", "kind_of"]
 
 Progress = Callable[[int], object]
 """Is told the bytes done so far, after each chunk."""
@@ -70,6 +69,13 @@ def digest_file(
     return result
 
 
+def digest_bytes(data: bytes) -> str:
+    """Return the digest `sha256:<hex>` of bytes in memory."""
+    from hashlib import sha256  # loads OpenSSL, which takes 3 ms
+
+    return f"sha256:{sha256(data).hexdigest()}"
+
+
 def _open(path: str | os.PathLike[str]) -> int:
     try:
         return os.open(path, _OPEN)
@@ -80,7 +86,9 @@ def _open(path: str | os.PathLike[str]) -> int:
 def _digest(
     path: Path, handle: int, take: Callable[[memoryview], object] | None, progress: Progress | None
 ) -> tuple[str, int]:
-    sha, size = hashlib.sha256(), 0
+    from hashlib import sha256
+
+    sha, size = sha256(), 0
     while chunk := _read(path, handle):
         sha.update(chunk)
         if take is not None:

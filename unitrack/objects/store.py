@@ -7,7 +7,6 @@ the others.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -21,7 +20,7 @@ from unitrack.files import sync_directory
 from unitrack.journal import _lock
 from unitrack.objects import tree
 from unitrack.objects.checkout import restore_file, restore_tree
-from unitrack.objects.reading import ChangedError, Progress, SourceError, digest_file
+from unitrack.objects.reading import ChangedError, Progress, SourceError, digest_bytes, digest_file
 
 __all__ = ["ObjectInfo", "ObjectStore"]
 
@@ -72,7 +71,7 @@ class ObjectStore:
 
     def put_bytes(self, data: bytes) -> ObjectInfo:
         """Keep bytes from memory."""
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        digest = digest_bytes(data)
         if self._holds(digest, len(data)):
             return ObjectInfo(digest=digest, size=len(data), new=False)
         with self._scratch() as (scratch, handle):
@@ -105,7 +104,7 @@ class ObjectStore:
             digest, size = digest_file(path)
             return ObjectInfo(digest=digest, size=size, new=not self._holds(digest, size))
         manifest = tree.describe(Path(path), lambda name, _done: digest_file(name), exclude=(self.root, *exclude))
-        return _tree_info(f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}", manifest)
+        return _tree_info(digest_bytes(manifest.encode()), manifest)
 
     # -- out -------------------------------------------------------------------------------------
 
@@ -129,7 +128,7 @@ class ObjectStore:
         if path.stat().st_size > _LARGEST_MANIFEST:
             raise UsageError(f"the object {digest} is too large to be the manifest of a folder")
         data = path.read_bytes()
-        if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
+        if digest_bytes(data) != digest:
             raise UnitrackError(f"the object {path} is damaged: its bytes don't match its name. Put it again")
         return tree.parse(data)
 
