@@ -1,0 +1,82 @@
+"""Paths that Neptune takes: one for each name and type of the run, none of them a namespace of another.
+
+A path of Neptune's is either a field or a namespace: `loss` and `loss/train` can't be both there, and a
+field keeps its first type. What doesn't fit is renamed by `unitrack.lowering.NameMap`, which can be undone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from unitrack.lowering import NameMap
+
+__all__ = ["TYPED", "Paths", "clean"]
+
+TYPED = "\0"
+"""Stands between a name and the type of its second field, in the name map."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
+_ROOM = 40
+"""Bytes that stay free in a path for what stands in front of it: `late/value/`, `nonfinite/`."""
+
+
+def clean(path: str, room: int) -> str:
+    """Return the nearest path: no empty part, no blanks at the ends of a part, at most `room` bytes."""
+    parts = [_CONTROL.sub("_", part).strip() or "_" for part in path.split("/")]
+    text = "/".join(parts)
+    if len(text.encode()) > room:
+        text = text.encode()[:room].decode(errors="ignore").rstrip("/ ")
+    return text
+
+
+class Paths:
+    """The paths of one run. `fields` maps each path in use to its type, `known` is the name map as Neptune has it."""
+
+    def __init__(self, longest: int, fields: dict[str, str], known: Mapping[str, str]) -> None:
+        self.fields = fields
+        self._namespaces = {prefix for path in fields for prefix in _prefixes(path)}
+        self._map = NameMap(self._fit, longest=longest - _ROOM, known=known)
+        self._seen: dict[tuple[str, str], str] = {}
+
+    def path(self, name: str, kind: str) -> str:
+        """Return the path of the field `name`, which holds values of the type `kind`."""
+        known = self._seen.get((name, kind))
+        if known is None:
+            known = self._seen[name, kind] = self._find(name, kind)
+        return known
+
+    def name(self, path: str) -> str:
+        """Return the name that became `path`."""
+        return self._map.name(path)
+
+    @property
+    def changed(self) -> dict[str, str]:
+        """Path to name, for every name that Neptune can't hold as it is."""
+        return self._map.changed
+
+    @property
+    def fresh(self) -> dict[str, str]:
+        """What of the name map Neptune hasn't been told; to be cleared once it was."""
+        return self._map.fresh
+
+    def _find(self, name: str, kind: str) -> str:
+        path = self._map.key(name)
+        if self.fields.get(path, kind) != kind:
+            path = self._map.key(f"{name}{TYPED}{kind}")
+        if path not in self.fields:
+            self.fields[path] = kind
+            self._namespaces.update(_prefixes(path))
+        return path
+
+    def _fit(self, path: str, room: int) -> str:
+        text = clean(path, room)
+        taken = next((prefix for prefix in _prefixes(text) if prefix in self.fields), None)
+        if taken is not None:
+            return taken + text[len(taken) :].replace("/", ".")
+        return clean(f"{text}_", room) if text in self._namespaces and text not in self.fields else text
+
+
+def _prefixes(path: str) -> list[str]:
+    """Return the namespaces that a path lies in."""
+    return [path[:at] for at, sign in enumerate(path) if sign == "/"]
