@@ -1,0 +1,89 @@
+"""The conformance kit, against event files read with TensorBoard's own reader."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.util.tensor_util import make_ndarray
+
+from unitrack.testing import BackendTests, HeldRun
+from unitrack_tensorboard import TensorboardFactory
+
+_SESSION = "_hparams_/session_start_info"
+_STATUS = "unitrack/status"
+
+
+class Logdir:
+    factory = TensorboardFactory()
+
+    def __init__(self, path):
+        self.path = path
+
+    @property
+    def options(self):
+        return {"logdir": str(self.path)}
+
+    def held(self, run_id):
+        folder = self.path / run_id
+        return [self._run(folder)] if any(folder.glob("*tfevents*")) else []
+
+    def _run(self, folder):
+        found = EventAccumulator(str(folder), size_guidance={"tensors": 0}, purge_orphaned_data=False).Reload()
+        own = folder / "unitrack"
+        told = json.loads((own / "run.json").read_text())
+        changed = json.loads((own / "names.json").read_text())["changed"] if (own / "names.json").exists() else {}
+        metrics = {}
+        for tag, made in found.AllSummaryMetadata().items():
+            if made.plugin_data.plugin_name == "scalars" and not tag.startswith(("system/", "summary/")):
+                points = sorted((event.step, event.wall_time, event.tensor_proto) for event in found.Tensors(tag))
+                name = changed[tag]["name"] if tag in changed else tag
+                metrics[name] = [(step, make_ndarray(tensor).item()) for step, _, tensor in points]
+        return HeldRun(
+            status=self._status(found), params=self._params(found), metrics=metrics, tags=told["tags"],
+            files=self._files(own) | self._shown(found), parent=told["parent"], datasets=self._datasets(found),
+        )  # fmt: skip
+
+    def _status(self, found):
+        texts = self._texts(found, _STATUS)
+        return texts[-1] if texts else None
+
+    def _texts(self, found, tag):
+        if tag not in found.Tags()["tensors"]:
+            return []
+        return [make_ndarray(event.tensor_proto).item().decode() for event in found.Tensors(tag)]
+
+    def _params(self, found):
+        content = found.SummaryMetadata(_SESSION).plugin_data.content
+        hparams = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+        return {name: getattr(value, value.WhichOneof("kind")) for name, value in hparams.items()}
+
+    def _datasets(self, found):
+        rows = [text.splitlines()[2:] for text in self._texts(found, "unitrack/datasets")]
+        return {row.split(" | ")[1].removesuffix(" |") for table in rows for row in table if row.startswith("| name |")}
+
+    def _files(self, own):
+        files = {}
+        for root in ("artifacts", "media"):
+            for path in (own / root).rglob("*"):
+                if path.is_file():
+                    name = path.relative_to(own / root if root == "artifacts" else own).as_posix()
+                    files[name] = path.read_bytes()
+        return files
+
+    def _shown(self, found):
+        shown = {}
+        for tag, made in found.AllSummaryMetadata().items():
+            kind = made.plugin_data.plugin_name
+            if kind in ("images", "audio", "text") and not tag.startswith("unitrack/"):
+                for event in found.Tensors(tag):
+                    shown[f"media/{tag}/{event.step}"] = event.tensor_proto.string_val[2 if kind == "images" else 0]
+        return shown
+
+
+class TestTensorboard(BackendTests):
+    @pytest.fixture
+    def target(self, tmp_path):
+        return Logdir(tmp_path / "logdir")
