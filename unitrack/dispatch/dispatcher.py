@@ -18,26 +18,18 @@ from unitrack.config import BackendSettings
 from unitrack.dispatch.background import start_background, wait_until_sent
 from unitrack.dispatch.claim import is_claimed
 from unitrack.dispatch.discretion import Discretion
+from unitrack.dispatch.environment import worker_command
 from unitrack.dispatch.messages import Finished, Job, Lowering, Message, Ready, Result
 from unitrack.dispatch.retry import RetryPolicy
 from unitrack.journal import layout
 from unitrack.journal.cursor import cursor_path
 from unitrack.plugins import Plugins
-from unitrack.processes import python_command
 
 __all__ = ["Dispatch", "Observer", "SyncReport", "start_background", "sync", "wait_until_sent"]
 
 Observer = Callable[[str, Message], None]
 """Called with the backend's name and what its worker said."""
 
-_WORKER = "unitrack.dispatch.worker"
-# As `python -m` without the current folder, in which a file or folder may be called as the tracker's client is.
-_BOOT = f"""\
-import sys
-sys.path[:] = [folder for folder in sys.path if folder]
-import runpy
-runpy.run_module({_WORKER!r}, run_name="__main__", alter_sys=True)
-"""
 _RESTARTS = 3
 _RESTART = RetryPolicy(first=0.5, cap=10.0)
 _TIME_TO_LEAVE = 10.0
@@ -167,7 +159,7 @@ class _Hand:
         python = self._settings.python
         try:
             self._process = subprocess.Popen(
-                python_command(_WORKER) if python is None else [python, "-c", _BOOT],
+                worker_command(python),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, cwd=self._dispatch.root,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip

@@ -35,7 +35,12 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
 
 
 class Ready(_Message, frozen=True, kw_only=True):
-    """The worker runs and has its backend at hand; what fails from now on is worth another try."""
+    """The worker runs and has its backend at hand; what fails from now on is worth another try.
+
+    `plugin` is the distribution the backend is from, with its version.
+    """
+
+    plugin: str = ""
 
 
 class Progress(_Message, frozen=True, kw_only=True):

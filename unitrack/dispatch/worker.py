@@ -19,6 +19,7 @@ import msgspec
 from unitrack.backend import Backend, BackendFactory
 from unitrack.dispatch.delivery import Delivery
 from unitrack.dispatch.discretion import Discretion
+from unitrack.dispatch.environment import owner_of
 from unitrack.dispatch.leash import Leash, Stopped
 from unitrack.dispatch.messages import Finished, Job, Message, Ready, Result, State, Waiting
 from unitrack.dispatch.retry import Retrier, RetryPolicy
@@ -319,8 +320,8 @@ def main() -> int:
     leash = Leash()
     discretion = Discretion(os.environ, job.options)
     try:
-        factory = _factory(job)
-        tell(Ready())
+        factory, plugin = _factory(job)
+        tell(Ready(plugin=plugin))
         worker = Worker(job, factory, tell, leash.wait, discretion=discretion)
         if job.follow:
             leash.watch(lambda: [delivery.claim for delivery in worker.held])
@@ -334,12 +335,15 @@ def main() -> int:
     return 0
 
 
-def _factory(job: Job) -> BackendFactory:
+def _factory(job: Job) -> tuple[BackendFactory, str]:
+    """Return what makes the backend, and which plugin it is from. Raises PluginError, ConfigError."""
     from unitrack.plugins import load_plugins
 
-    factory = load_plugins().backend(job.type)
+    plugins = load_plugins()
+    factory = plugins.backend(job.type)
     factory.create(job.options)  # wrong options stop the worker, not every run anew
-    return factory
+    owner = owner_of(plugins, job.type)
+    return factory, "" if owner is None else f"{owner.distribution} {owner.version}"
 
 
 def _messages() -> Callable[[Message], None]:
