@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,9 @@ class Warned:
             self._said.add(message)
             warnings.warn(message, UnitrackWarning, stacklevel=4)
 
-    def ignored(self, call: str, options: Mapping[str, Any], known: Iterable[str] = ()) -> None:
-        """Warn of options that have no effect here; those `known` and empty ones are passed over."""
-        names = sorted(name for name, value in options.items() if name not in known and value is not None)
+    def ignored(self, call: str, options: Mapping[str, Any]) -> None:
+        """Warn of options that have no effect here; None and False ask for nothing."""
+        names = sorted(name for name, value in options.items() if value is not None and value is not False)
         if names:
             self.say(f"{call} takes no notice of {', '.join(names)}: see docs/compat.md for what it does")
 

@@ -25,6 +25,7 @@ class MlflowClient:
 
     @property
     def tracking_uri(self) -> str:
+        """As `mlflow.get_tracking_uri`."""
         return fluent.get_tracking_uri()
 
     # -- experiments and runs --------------------------------------------------------------------
@@ -32,12 +33,15 @@ class MlflowClient:
     def create_experiment(
         self, name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None
     ) -> str:
+        """As `mlflow.create_experiment`, in the run or project named."""
         return fluent.create_experiment(name, artifact_location, tags)
 
     def get_experiment(self, experiment_id: str) -> Experiment:
+        """As `mlflow.get_experiment`, in the run or project named."""
         return fluent.get_experiment(experiment_id)
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
+        """As `mlflow.get_experiment_by_name`, in the run or project named."""
         return fluent.get_experiment_by_name(name)
 
     def create_run(
@@ -56,6 +60,7 @@ class MlflowClient:
         return state.read(run.id)
 
     def get_run(self, run_id: str) -> Run:
+        """As `mlflow.get_run`, in the run or project named."""
         return state.read(run_id)
 
     def set_terminated(self, run_id: str, status: str | None = None, end_time: int | None = None) -> None:
@@ -82,46 +87,58 @@ class MlflowClient:
         self, run_id: str, key: str, value: Any, timestamp: int | None = None, step: float | None = None,
         synchronous: bool | None = None, **_: Any,
     ) -> None:  # fmt: skip
+        """As `mlflow.log_metric`, in the run or project named."""
         calls.log_metrics(state.written(run_id), {key: value}, step, timestamp)
 
     def log_param(self, run_id: str, key: str, value: Any, synchronous: bool | None = None) -> Any:
+        """As `mlflow.log_param`, in the run or project named."""
         calls.log_params(state.written(run_id), {key: value})
         return value
 
     def set_tag(self, run_id: str, key: str, value: Any, synchronous: bool | None = None) -> None:
+        """As `mlflow.set_tag`, in the run or project named."""
         calls.set_tags(state.written(run_id), {key: value})
 
     def delete_tag(self, run_id: str, key: str) -> None:
+        """As `mlflow.delete_tag`, in the run or project named."""
         calls.delete_tag(state.written(run_id), key)
 
     def log_batch(
         self, run_id: str, metrics: Sequence[Any] = (), params: Sequence[Any] = (), tags: Sequence[Any] = (),
         synchronous: bool | None = None,
     ) -> None:  # fmt: skip
+        """As `mlflow.log_batch`, in the run or project named."""
         calls.log_batch(state.written(run_id), metrics, params, tags)
 
     def log_artifact(self, run_id: str, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+        """As `mlflow.log_artifact`, in the run or project named."""
         calls.log_artifact(state.written(run_id), local_path, artifact_path)
 
     def log_artifacts(self, run_id: str, local_dir: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+        """As `mlflow.log_artifacts`, in the run or project named."""
         calls.log_artifacts(state.written(run_id), local_dir, artifact_path)
 
     def log_text(self, run_id: str, text: str, artifact_file: str) -> None:
+        """As `mlflow.log_text`, in the run or project named."""
         calls.log_text(state.written(run_id), text, artifact_file)
 
     def log_dict(self, run_id: str, dictionary: Any, artifact_file: str) -> None:
+        """As `mlflow.log_dict`, in the run or project named."""
         calls.log_dict(state.written(run_id), dictionary, artifact_file)
 
     def log_figure(self, run_id: str, figure: Any, artifact_file: str, *, save_kwargs: Any = None) -> None:
+        """As `mlflow.log_figure`, in the run or project named."""
         calls.log_figure(state.written(run_id), figure, artifact_file, save_kwargs)
 
     def log_image(
         self, run_id: str, image: Any, artifact_file: str | None = None, key: str | None = None,
         step: float | None = None, **_: Any,
     ) -> None:  # fmt: skip
+        """As `mlflow.log_image`, in the run or project named."""
         calls.log_image(state.written(run_id), image, artifact_file, key, step)
 
     def log_table(self, run_id: str, data: Any, artifact_file: str) -> None:
+        """As `mlflow.log_table`, in the run or project named."""
         calls.log_table(state.written(run_id), data, artifact_file)
 
     def __getattr__(self, name: str) -> Any:

@@ -9,7 +9,7 @@ import msgspec
 
 from unitrack.reader import RunView
 
-__all__ = ["Experiment", "Metric", "Param", "Run", "RunData", "RunInfo", "RunStatus", "RunTag", "run_of"]
+__all__ = ["Experiment", "Metric", "Param", "Run", "RunData", "RunInfo", "RunStatus", "RunTag"]
 
 
 class Metric(msgspec.Struct, frozen=True):

@@ -46,7 +46,7 @@ class Artifact:
         self._folder: Path | None = None
 
     @property
-    def folder(self) -> Path:
+    def _gathered(self) -> Path:
         """Where its files are gathered."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="unitrack-artifact-"))
@@ -80,7 +80,7 @@ class Artifact:
         source = Path(local_path)
         if not source.is_dir():
             raise UsageError(f"there is no folder {str(source)!r} to add to artifact {self.name!r}")
-        target = self.folder / check_artifact_name(name.rstrip("/")) if name else self.folder
+        target = self._gathered / check_artifact_name(name.rstrip("/")) if name else self._gathered
         shutil.copytree(source, target, dirs_exist_ok=True)
 
     def add_reference(
@@ -109,7 +109,7 @@ class Artifact:
             yield file
 
     def _place(self, name: str) -> Path:
-        path = self.folder / check_artifact_name(name)
+        path = self._gathered / check_artifact_name(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -122,7 +122,7 @@ class Artifact:
             raise AttributeError(name)
         raise refuse(f"wandb.Artifact.{name}", "see docs/compat.md for what an artifact can do")
 
-    def log_to(self, run: Run, aliases: list[str]) -> None:
+    def _log_to(self, run: Run, aliases: list[str]) -> None:
         """Log it into a run; `latest` is always one of the aliases."""
         self.aliases = list(dict.fromkeys(["latest", *aliases]))
         about = {**self.metadata, **({"description": self.description} if self.description else {})}
@@ -130,7 +130,7 @@ class Artifact:
             run.log_artifact(uri, name=f"{self.name}/{name}", kind=self.type, digest=digest)
             about.setdefault("references", []).append(uri)
         self.digest = run.log_artifact(
-            self.folder, name=self.name, kind=self.type, aliases=self.aliases, metadata=about
+            self._gathered, name=self.name, kind=self.type, aliases=self.aliases, metadata=about
         )
         self._run = run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import os
 import random
 import sys
@@ -171,14 +172,13 @@ def generate_id(length: int = 8) -> str:
 def _on_open(name: str) -> Callable[..., Any]:
     """Return the run's method `name` as a function of the module."""
 
+    @functools.wraps(getattr(Run, name))
     def call(*args: Any, **options: Any) -> Any:
         run = active()
         if run is None:
             raise UsageError(f"call wandb.init() before wandb.{name}()")
         return getattr(run, name)(*args, **options)
 
-    call.__name__ = name
-    call.__doc__ = f"Call `{name}` of the open run."
     return call
 
 

@@ -91,18 +91,22 @@ class Run:
 
     @property
     def project(self) -> str:
+        """The project."""
         return self._run.project
 
     @property
     def entity(self) -> str:
+        """What `init` was given; kept as a tag."""
         return self._about.get("entity") or ""
 
     @property
     def group(self) -> str:
+        """The group, or nothing."""
         return self._run.group or ""
 
     @property
     def job_type(self) -> str:
+        """What `init` was given; kept as a tag."""
         return self._about.get("job_type") or ""
 
     @property
@@ -116,6 +120,7 @@ class Run:
         return self._run.path.absolute().as_uri()
 
     def get_url(self) -> str:
+        """Return `url`."""
         return self.url
 
     @property
@@ -240,7 +245,7 @@ class Run:
         if not isinstance(artifact, _artifacts.Artifact):
             artifact = _artifacts.wrapped(artifact, name, type, self._run)
         words = [aliases] if isinstance(aliases, str) else list(aliases or [])
-        artifact.log_to(self._run, [*words, *(tags or [])])
+        artifact._log_to(self._run, [*words, *(tags or [])])
         return artifact
 
     upsert_artifact = finish_artifact = log_artifact
