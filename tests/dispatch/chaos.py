@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -33,6 +34,9 @@ class Backend:
         print("this client prints to stdout")
         if self.trouble == "import":
             raise ImportError("No module named 'chaos_client'")
+        if self.trouble == "abort":
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.abort()
         if self.trouble == "fatal":
             raise FatalBackendError("bad password")
         if self.trouble == "down" and not (self.folder / "up").exists():
