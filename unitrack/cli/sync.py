@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -68,12 +71,19 @@ def command(
         takeover=not beside and not (follow and not runs),
         patience=patience if patience is not None else settings.patience if follow else _PATIENCE,
     )  # fmt: skip
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     with progress(as_json=as_json) as observe:
         report = sync(dispatch, observe, plugins=load_plugins())
     _go_on_beside(report, dispatch)
     emit(report, as_json=as_json, render=lambda console: _render(report, dispatch, console))
     if not report.complete:
         click.get_current_context().exit(_REMAINS)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Leave as for Ctrl-C: a service manager's way to ask, which the first process of a container would not feel."""
+    raise KeyboardInterrupt
 
 
 def _check_runs(store: Path, runs: tuple[str, ...]) -> None:
