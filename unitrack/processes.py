@@ -10,7 +10,9 @@ __all__ = ["python_command"]
 # Nothing is looked for before `sys.path` is the starting process's own: `-m` alone would prefer the current folder.
 _BOOT = """\
 import sys
-sys.path[:] = sys.argv.pop(1).split("\\n")
+count = int(sys.argv.pop(1))
+sys.path[:] = sys.argv[1 : count + 1]
+del sys.argv[1 : count + 1]
 import runpy
 runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
@@ -26,5 +28,5 @@ def python_command(module: str, *arguments: str) -> list[str]:
         raise OSError(errno.ENOEXEC, "this is a frozen application, which has no Python to start")
     if not sys.executable:
         raise OSError(errno.ENOENT, "the path of Python is not known here")
-    path = "\n".join(entry for entry in sys.path if isinstance(entry, str) and "\n" not in entry)
-    return [sys.executable, "-c", _BOOT, path, module, *arguments]
+    path = [entry for entry in sys.path if isinstance(entry, str)]  # imports pass over all else, too
+    return [sys.executable, "-c", _BOOT, str(len(path)), *path, module, *arguments]
