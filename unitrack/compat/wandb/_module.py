@@ -87,6 +87,7 @@ def init(
     """Begin a run and make it `wandb.run`. A run that is open is returned unless `reinit` says otherwise."""
     _refuse(resume_from=resume_from, fork_from=fork_from, tensorboard=tensorboard or sync_tensorboard, gym=monitor_gym)
     _current.warned.ignored("wandb.init", {"settings": settings, "force": force, "save_code": save_code or None})
+    values, way = _chosen(config, config_include_keys, config_exclude_keys), _mode(mode)
     reinit = _REINIT.get(reinit, reinit)
     previous = active()
     if previous is not None and reinit == "return_previous":
@@ -103,12 +104,11 @@ def init(
         "notes": notes or environment("WANDB_NOTES"),
     }  # fmt: skip
     run = _begin(
-        about, mode, id=id or environment("WANDB_RUN_ID"), project=project or environment("WANDB_PROJECT"),
+        about, way, id=id or environment("WANDB_RUN_ID"), project=project or environment("WANDB_PROJECT"),
         name=name or environment("WANDB_NAME"), group=group or environment("WANDB_RUN_GROUP"),
         tags=_words(tags, environment("WANDB_TAGS")), resume=resume or environment("WANDB_RESUME"),
         dir=dir or environment("WANDB_DIR"),
     )  # fmt: skip
-    values = _chosen(config, config_include_keys, config_exclude_keys)
     if values:
         run.config.update(values, allow_val_change=True)
     if reinit != "create_new" or previous is None:
@@ -117,17 +117,22 @@ def init(
 
 
 def _begin(about: Mapping[str, str | None], mode: str | None, **options: Any) -> Run:
-    word = mode or os.environ.get("WANDB_MODE") or ("disabled" if os.environ.get("WANDB_DISABLED") == "true" else None)
-    if word is not None and word not in _MODES:
-        raise refuse(f"wandb.init(mode={word!r})", "use online, offline or disabled")
     resume = {True: "auto", "True": "auto"}.get(options["resume"], options["resume"]) or None
     if options["dir"] is not None:
         options["dir"] = os.path.join(options["dir"], ".unitrack")
-    run = begin(**{**given(**options), **given(mode=_MODES.get(word or "")), "resume": resume})
+    run = begin(**{**given(**options), **given(mode=mode), "resume": resume})
     told = {key: value for key, value in about.items() if value}
     if told:
         run.set_tags(**told)
     return Run(run, about, disabled=not run._keeps)
+
+
+def _mode(asked: str | None) -> str | None:
+    """Return unitrack's mode for W&B's, or for what its variables say."""
+    word = asked or os.environ.get("WANDB_MODE") or ("disabled" if os.environ.get("WANDB_DISABLED") == "true" else None)
+    if word is not None and word not in _MODES:
+        raise refuse(f"wandb.init(mode={word!r})", "use online, offline or disabled")
+    return None if word is None else _MODES[word]
 
 
 def _refuse(**asked: Any) -> None:
