@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy
 import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
@@ -38,8 +39,15 @@ class Logdir:
         return found.Reload()
 
     def series(self, tag, run_id="one"):
-        """Return (step, value) of each point, in the file's order; texts as text."""
-        points = [(event.step, make_ndarray(event.tensor_proto)) for event in self.open(run_id).Tensors(tag)]
+        """Return (step, value) of each point, in the file's order and whole: 64 bits where the file has them."""
+        found = [(event.step, event.tensor_proto) for event in self.open(run_id).Tensors(tag)]
+        points = [
+            (
+                step,
+                numpy.array(tensor.double_val[0]) if tensor.dtype == 1 and tensor.double_val else make_ndarray(tensor),
+            )
+            for step, tensor in found
+        ]
         return [(step, array.item() if array.ndim == 0 else array) for step, array in points]
 
     def times(self, tag, run_id="one"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -14,6 +15,11 @@ from unitrack_tensorboard import TensorboardFactory
 
 _SESSION = "_hparams_/session_start_info"
 _STATUS = "unitrack/status"
+
+
+def _whole(tensor):
+    """Return a value in the 64 bits that the file keeps beside the 32 that are shown."""
+    return tensor.double_val[0] if tensor.double_val else make_ndarray(tensor).item()
 
 
 class Logdir:
@@ -38,9 +44,11 @@ class Logdir:
         metrics = {}
         for tag, made in found.AllSummaryMetadata().items():
             if made.plugin_data.plugin_name == "scalars" and not tag.startswith(("system/", "summary/")):
-                points = sorted((event.step, event.wall_time, event.tensor_proto) for event in found.Tensors(tag))
+                points = sorted(
+                    ((e.step, e.wall_time, e.tensor_proto) for e in found.Tensors(tag)), key=lambda point: point[:2]
+                )
                 name = changed[tag]["name"] if tag in changed else tag
-                metrics[name] = [(step, make_ndarray(tensor).item()) for step, _, tensor in points]
+                metrics[name] = [(step, _whole(tensor)) for step, _, tensor in points]
         return HeldRun(
             status=self._status(found), params=self._params(found), metrics=metrics, tags=told["tags"],
             files=self._files(own) | self._shown(found), parent=told["parent"], datasets=self._datasets(found),
@@ -74,12 +82,16 @@ class Logdir:
         return files
 
     def _shown(self, found):
-        shown = {}
+        """Return what is shown by its content; the same at the same step twice would be a trace too many."""
+        shown, seen = {}, set()
         for tag, made in found.AllSummaryMetadata().items():
             kind = made.plugin_data.plugin_name
             if kind in ("images", "audio", "text") and not tag.startswith("unitrack/"):
                 for event in found.Tensors(tag):
-                    shown[f"media/{tag}/{event.step}"] = event.tensor_proto.string_val[2 if kind == "images" else 0]
+                    data = event.tensor_proto.string_val[2 if kind == "images" else 0]
+                    again = "again" if (tag, event.step, data) in seen else "once"
+                    shown[f"media/{tag}/{again}-{hashlib.sha256(data).hexdigest()}"] = data
+                    seen.add((tag, event.step, data))
         return shown
 
 

@@ -23,7 +23,7 @@ def plan(*some, rank=None, **policies):
     lowerings = Lowerings(choose_policies(KINDS, policies, section="lowering"))
     records = [Record(writer="w", event=event, rank=rank) for event in some]
     made = Mapper(Tags(lowerings), lowerings, started=100.0).plan(records)
-    return made, [(one.kind, one.name) for one in lowerings.all]
+    return made, [(one.kind, one.name) for one in lowerings.all if one.name != "(shown)"]
 
 
 def media(**fields):

@@ -15,20 +15,22 @@ import pytest
 from unitrack import events
 
 
-@pytest.fixture
-def board(logdir):
-    """Start TensorBoard on the logdir; returns what asks it."""
+@pytest.fixture(params=["false", "true"])
+def board(logdir, request):
+    """Start TensorBoard on the logdir, with its loader in Python or the fast one; returns what asks it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
         sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir.path), "--host", "127.0.0.1", "--port",
-        str(port), "--load_fast=false", "--reload_interval=1",
+        str(port), f"--load_fast={request.param}", "--reload_interval=1",
     ]  # fmt: skip
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def ask(path, body=None):
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/data/{path}", data=body)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/data/{path}", data=body, headers={"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.loads(answer.read())
 
@@ -58,7 +60,7 @@ def test_the_pages_of_scalars_and_hparams_show_runs(runs, logdir, board):
         writer.seal("finished" if name == "a" else "failed")
     runs.send()
     points = eventually(board, "plugin/scalars/scalars?tag=loss&run=a", lambda found: len(found) == 3)
-    assert [(step, value) for _, step, value in points] == [(0, 0.0), (1, 0.1), (2, 0.2)]
+    assert [(step, value) for _, step, value in points] == [(0, 0.0), (1, pytest.approx(0.1)), (2, pytest.approx(0.2))]
     columns = {"colParams": [], "startIndex": 0, "sliceSize": 10}
     body = json.dumps({"experimentName": "", "allowedStatuses": [
         "STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"], **columns}).encode()  # fmt: skip
@@ -69,4 +71,4 @@ def test_the_pages_of_scalars_and_hparams_show_runs(runs, logdir, board):
     assert told["a"][0] == {"lr": 0.1, "opt/name": "adam"}
     assert (told["a"][1]["status"], told["b"][1]["status"]) == ("STATUS_SUCCESS", "STATUS_FAILURE")
     (metric,) = [value for value in told["a"][1]["metricValues"] if value["name"]["tag"] == "loss"]
-    assert metric["value"] == 0.2
+    assert metric["value"] == pytest.approx(0.2)

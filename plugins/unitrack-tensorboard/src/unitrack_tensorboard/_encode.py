@@ -45,7 +45,7 @@ class Encoder:
         event = event_pb2.Event(wall_time=line.record.event.time, step=line.step)
         for value in line.values:
             if isinstance(value, Number):  # by far the most frequent
-                event.summary.value.add(tag=value.tag, metadata=_SCALAR, tensor=_double(value.value))
+                event.summary.value.add(tag=value.tag, metadata=_SCALAR, tensor=_number(value.value))
             else:
                 event.summary.value.append(self._value(value, line.caption or ""))
         if line.whole is not None:
@@ -118,8 +118,12 @@ def _framed(event: Any) -> bytes:
 # -- one kind of data each -----------------------------------------------------------------------
 
 
-def _double(value: float) -> Any:
-    return tensor_pb2.TensorProto(dtype=types_pb2.DT_DOUBLE, tensor_shape=_SHAPELESS, double_val=(value,))
+def _number(value: float) -> Any:
+    """Return a scalar as TensorBoard's fast loader takes it, in 32 bits; what they can't hold stands beside them."""
+    tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_shape=_SHAPELESS, float_val=(value,))
+    if tensor.float_val[0] != value and value == value:
+        tensor.double_val.append(value)
+    return tensor
 
 
 def _strings(values: list[bytes], shape: list[int]) -> Any:

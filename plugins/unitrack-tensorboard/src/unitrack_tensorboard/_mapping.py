@@ -60,7 +60,7 @@ class Mapper:
     # -- numbers ---------------------------------------------------------------------------------
 
     def _metrics(self, _plan: Plan, record: Record, event: events.Metrics) -> Line | None:
-        whole_step, step = self._step(event.step, next(iter(event.values), "-"), event.seq)
+        whole_step, step = self._step(event.step, event.values, event.seq)
         if step is None:
             return None
         values: list[Value] = []
@@ -84,21 +84,20 @@ class Mapper:
             )
         self._last_step[tag] = step
 
-    def _step(self, step: events.Step | None, name: str, seq: int) -> tuple[bool, int | None]:
+    def _step(self, step: events.Step | None, names: Iterable[str], seq: int) -> tuple[bool, int | None]:
         """Return whether TensorBoard holds the step as it is, and the step; None to leave the value out."""
         if type(step) is int and -_INT64 <= step < _INT64:
             return True, step
         if step is None:
-            whole, trouble = seq, "there is no step"
-            name, remedy = "(none)", "the event's number in its journal is the step"
+            at, trouble = seq, "there is no step"
+            names, remedy = ("(none)",), "the event's number in its journal is the step"
         else:
-            whole = min(max(math.floor(step), -_INT64), _INT64 - 1)
-            if whole == step:
-                return True, whole
-            trouble = f"step {step:g} is no 64-bit integer"
-            remedy = f"shown at {whole}; the file keeps the step"
-        policy = self.lowerings.decide("step", name, trouble=trouble, remedy=remedy)
-        return False, None if policy == "skip" else whole
+            at = min(max(math.floor(step), -_INT64), _INT64 - 1)
+            if at == step:
+                return True, at
+            trouble, remedy = f"step {step:g} is no 64-bit integer", f"shown at {at}; the file keeps the step"
+        told = [self.lowerings.decide("step", name, trouble=trouble, remedy=remedy) for name in names]
+        return False, None if "skip" in told else at
 
     def _number(self, name: str, value: events.Metric) -> tuple[float | None, bool]:
         if type(value) is float:
@@ -170,7 +169,7 @@ class Mapper:
         return self._told(record, "unitrack/datasets", _rows(_without(told, "type", "seq", "time")))
 
     def _media(self, plan: Plan, record: Record, event: events.Media) -> Line | None:
-        _, step = self._step(event.step, event.name, event.seq)
+        _, step = self._step(event.step, (event.name,), event.seq)
         tag = self.tags.tag(_DATA.get(event.kind, "text"), event.name)
         if step is None or tag is None:
             return None

@@ -81,7 +81,7 @@ class OwnRun:
 
     def _metrics(self, event: Any) -> neutral.Metrics | None:
         values: dict[str, neutral.Metric] = {
-            self._tags.name(value.tag): word(value.tensor.double_val[0])
+            self._tags.name(value.tag): word(_exact(value.tensor))
             for value in event.summary.value
             if value.metadata.plugin_data.plugin_name == "scalars"
         }
@@ -135,6 +135,11 @@ class OwnRun:
         told = self._description
         params = sum(1 for _ in flatten(told.params))
         return Counts(params=params, points=points, tags=len(told.tags), artifacts=artifacts, media=media)
+
+
+def _exact(tensor: Any) -> float:
+    """Return a scalar in 64 bits: beside what is shown, if that is less."""
+    return float((tensor.double_val or tensor.float_val)[0])
 
 
 def word(value: float) -> neutral.Metric:
