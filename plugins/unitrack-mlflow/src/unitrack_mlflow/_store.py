@@ -24,6 +24,7 @@ from unitrack_mlflow._store_runs import RUN, root_of, writers
 
 __all__ = ["UnitrackStore"]
 
+_LATEST = ["last_update_time DESC"]
 _DEFAULT = "0"  # what MLflow calls the experiment nobody chose: here the configured project
 _NAME, _PARENT, _HISTORY = "mlflow.runName", "mlflow.parentRunId", "mlflow.log-model.history"
 _CONTEXT = "mlflow.data.context"
@@ -103,7 +104,7 @@ class UnitrackStore(LoggedModels, _Refusals, AbstractStore):  # type: ignore[mis
     ) -> PagedList[Experiment]:
         """Return the projects that fit; none is ever deleted."""
         known = [] if view_type == ViewType.DELETED_ONLY else list(self._experiments().values())
-        found = SearchExperimentsUtils.sort(SearchExperimentsUtils.filter(known, filter_string), order_by)
+        found = SearchExperimentsUtils.sort(SearchExperimentsUtils.filter(known, filter_string), order_by or _LATEST)
         return PagedList(*SearchUtils.paginate(found, page_token, max_results))
 
     def create_experiment(self, name: str, artifact_location: str | None = None, tags: Any = None) -> str:
@@ -190,13 +191,14 @@ class UnitrackStore(LoggedModels, _Refusals, AbstractStore):  # type: ignore[mis
         """Log points with the times and steps they carry, params and tags. A changed param is an MlflowException."""
         run = self.writers.run(run_id)
         fresh = {param.key: param.value for param in params}
+        known = self.writers.params(run_id) if fresh else {}
         for key, value in fresh.items():
-            if key in run.config and str(run.config[key]) != str(value):
+            if key in known and str(known[key]) != str(value):
                 raise MlflowException.invalid_parameter_value(
                     f"Changing param values is not allowed. Param with key={key!r} was already logged with "
-                    f"value={run.config[key]!r} for run ID={run_id!r}. Attempted logging new value {value!r}."
+                    f"value={known[key]!r} for run ID={run_id!r}. Attempted logging new value {value!r}."
                 )
-        if any(key not in run.config for key in fresh):
+        if any(key not in known for key in fresh):
             run.config.update(fresh)
         _log_points(run, metrics)
         _set_tags(run, {tag.key: tag.value for tag in tags})

@@ -55,6 +55,7 @@ class Writers:
         self.root = root
         self._lock = threading.RLock()
         self._open: dict[str, unitrack.Run] = {}
+        self._earlier: dict[str, dict[str, Any]] = {}  # params of runs that were taken up after their end
 
     @property
     def uri(self) -> str:
@@ -75,9 +76,14 @@ class Writers:
         with self._lock:
             run = self._open.get(run_id)
             if run is None or run.status != "running":
-                self.view(run_id)
+                self._earlier[run_id] = dict(self.view(run_id).params)
                 run = self._open[run_id] = attach(str(self.root), run_id)
             return run
+
+    def params(self, run_id: str) -> dict[str, Any]:
+        """Return the params of a run that is written."""
+        with self._lock:
+            return {**self._earlier.get(run_id, {}), **self.run(run_id).config}
 
     def resume(self, run_id: str) -> unitrack.Run:
         """Let a run that had ended run again."""
