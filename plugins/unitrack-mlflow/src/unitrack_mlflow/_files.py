@@ -23,7 +23,7 @@ _OWN = ("unitrack", "media")
 
 
 class _Piece(NamedTuple):
-    """An artifact to take over: `about` is what unitrack noted of it, `model` MLflow's id of a logged model."""
+    """An artifact to take over: `about` is what unitrack noted of it, `model` where a logged model is."""
 
     name: str
     path: str
@@ -96,7 +96,7 @@ class RunFiles:
             model = self._client.get_logged_model(output.model_id)
             if model.name not in claimed:
                 metadata = {"mlflow": {"model_id": output.model_id, "step": output.step}}
-                yield _Piece(model.name, model.name, {"kind": "model", "metadata": metadata}, output.model_id)
+                yield _Piece(model.name, model.name, {"kind": "model", "metadata": metadata}, model.artifact_location)
 
     def _media(self) -> Iterator[tuple[str, MediaPath]]:
         for path in self._walk("media"):
@@ -159,7 +159,7 @@ class RunFiles:
 
         self._lower("logged-model", piece.name, "its own params, metrics and tags stay in MLflow")
         uri = self._client.tracking_uri
-        return Path(download_artifacts(artifact_uri=f"models:/{piece.model}", dst_path=scratch, tracking_uri=uri))
+        return Path(download_artifacts(artifact_uri=piece.model, dst_path=scratch, tracking_uri=uri))
 
     def _put_tree(self, objects: ObjectStore, local: Path, piece: _Piece) -> TreeInfo:
         """Keep a folder, by its manifest if the files alone don't tell what it was."""

@@ -9,17 +9,20 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from unitrack import events
-from unitrack.backend import Record
+from unitrack.backend import Record, Rejection
+from unitrack.lowering import Policy, RefusedError, choose_policies
 from unitrack.model import restore
 from unitrack_mlflow._names import digest8, to_key, to_path
-from unitrack_mlflow._plan import DatasetUse, Held, Plan, Point, Upload
+from unitrack_mlflow._plan import KINDS, DatasetUse, Held, Plan, Point, SkippedError, Upload
 from unitrack_mlflow._text import implied_kind, typed
 
 __all__ = ["LONGEST_PARAM", "flatten", "to_plan"]
 
+_DEFAULTS = choose_policies(KINDS, None, section="backends.mlflow.lowering")
 LONGEST_PARAM = 6000
 _LARGEST = 1.7976931348623157e308
 _INT64 = 2**63
@@ -33,19 +36,36 @@ _GIT_TAGS = {
 _LONGEST_CAPTURE_TAG = 500
 
 
-def to_plan(records: Iterable[Record], held: Held, *, started: float) -> Plan:
-    """Return what the records become, given what the run holds; `started` is the run's start in epoch seconds."""
-    plan = Plan(held)
+def to_plan(
+    records: Iterable[Record], held: Held, *, started: float, policies: Mapping[str, Policy] | None = None
+) -> Plan:
+    """Return what the records become, given what the run holds; `started` is the run's start in epoch seconds.
+
+    Records that a policy refuses are the plan's `rejected` and leave nothing else in it.
+    """
+    plan = Plan(held, policies if policies is not None else _DEFAULTS)
     for record in records:
-        event = record.event
-        if isinstance(event, events.Metrics):
-            _metrics(plan, event)
-        elif isinstance(event, events.System):
-            _system(plan, record, event, started)
-        else:
-            _HANDLERS.get(type(event), _other)(plan, record, event)
+        before = plan.state() if plan.may_refuse else None
+        try:
+            _add(plan, record, started)
+        except SkippedError:
+            continue
+        except RefusedError as error:
+            assert before is not None
+            plan.restore(before)
+            plan.rejected.append(Rejection(record=record, reason=str(error)))
     plan.check_repeats(plan.points)
     return plan
+
+
+def _add(plan: Plan, record: Record, started: float) -> None:
+    event = record.event
+    if isinstance(event, events.Metrics):
+        _metrics(plan, event)
+    elif isinstance(event, events.System):
+        _system(plan, record, event, started)
+    else:
+        _HANDLERS.get(type(event), _other)(plan, record, event)
 
 
 # -- numbers -------------------------------------------------------------------------------------
@@ -55,11 +75,15 @@ def _metrics(plan: Plan, event: events.Metrics) -> None:
     step, stamp = event.step, _milliseconds(event.time)
     whole = step if type(step) is int and -_INT64 <= step < _INT64 else None
     for name, value in event.values.items():
+        try:
+            number = value if type(value) is float else _number(plan, name, value)
+            at = whole if whole is not None else _step(plan, name, step)
+            point = Point(plan.key(name), number, stamp, at)
+        except SkippedError:
+            continue
         if name[:1] == "s" and name.startswith(("summary/", "system/")):
             _mark_text(plan, name, "metric", is_text=True)
-        number = value if type(value) is float else _number(plan, name, value)
-        at = whole if whole is not None else _step(plan, name, step)
-        plan.points.append(Point(plan.key(name), number, stamp, at))
+        plan.points.append(point)
 
 
 def _system(plan: Plan, record: Record, event: events.System, started: float) -> None:
@@ -67,8 +91,9 @@ def _system(plan: Plan, record: Record, event: events.System, started: float) ->
     prefix = f"system/rank{record.rank}/" if record.rank else "system/"
     age = max(0, int(event.time - started))
     for name, value in event.values.items():
-        key = plan.key(name, prefix)
-        plan.points.append(Point(key, _number(plan, key, value), _milliseconds(event.time), age))
+        with suppress(SkippedError):
+            key = plan.key(name, prefix)
+            plan.points.append(Point(key, _number(plan, key, value), _milliseconds(event.time), age))
 
 
 def _milliseconds(time: float) -> int:
@@ -78,24 +103,24 @@ def _milliseconds(time: float) -> int:
 def _step(plan: Plan, name: str, step: events.Step | None) -> int:
     """Return the step as a 64-bit integer."""
     if step is None:
-        plan.lower("step", "(none)", "metrics logged without a step have step 0, in the order of their time")
+        plan.decide("step", "(none)", "metrics logged without a step", "they have step 0, in the order of their time")
         return 0
     whole = math.floor(step)
     if whole != step:
-        plan.lower("step", name, f"fractional steps are rounded down, the first {step:g} to {whole}")
+        plan.decide("step", name, "fractional steps", f"they are rounded down, the first {step:g} to {whole}")
     if -_INT64 <= whole < _INT64:
         return whole
-    plan.lower("step", name, f"{step:g} is outside the 64-bit integers and is set to the nearest one")
+    plan.decide("step", name, f"{step:g} is outside the 64-bit integers", "it is set to the nearest one")
     return _INT64 - 1 if whole > 0 else -_INT64
 
 
 def _number(plan: Plan, name: str, value: events.Metric) -> float:
     if isinstance(value, str):
         if value != "NaN":
-            plan.lower("non-finite", name, f"{value} is {_WORDS[value]!r} in MLflow")
+            plan.decide("non-finite", name, f"MLflow can't hold {value}", f"it is {_WORDS[value]!r} there")
         return _WORDS[value]
     if abs(value) > _EXACT and int(value) != float(value):
-        plan.lower("precision", name, f"{value} is {float(value)!r} in MLflow, which keeps 64-bit floats")
+        plan.decide("precision", name, f"{value} is no 64-bit float", f"it is {float(value)!r} in MLflow")
     return float(value)
 
 
@@ -113,10 +138,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _params(plan: Plan, record: Record, event: events.Params) -> None:
     for name, value in flatten(event.values):
-        key = plan.key(name or "_")
-        text = _text(value)
-        _mark_text(plan, name, "param", is_text=isinstance(restore(value), str) and not isinstance(typed(text), str))
-        _set_param(plan, record, key, _shortened(plan, record, key, text))
+        with suppress(SkippedError):
+            key, text = plan.key(name or "_"), _text(value)
+            short = _shortened(plan, record, key, text)
+            looks = isinstance(restore(value), str) and not isinstance(typed(text), str)
+            _mark_text(plan, name, "param", is_text=looks)
+            _set_param(plan, record, key, short)
 
 
 def _text(value: Any) -> str:
@@ -138,11 +165,14 @@ def _mark_text(plan: Plan, name: str, what: str, *, is_text: bool) -> None:
 def _shortened(plan: Plan, record: Record, key: str, text: str) -> str:
     if len(text) <= LONGEST_PARAM:
         return text
-    path = f"unitrack/params/{key}.txt"
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    path, trouble = f"unitrack/params/{key}.txt", f"{len(text):,} characters"
+    told = f"{len(text)} characters, sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    if plan.policy("param-length") != "artifact":
+        plan.decide("param-length", key, trouble, "the first 400 are kept, with length and SHA-256")
+        return f"{text[:400]}... ({told})"
+    plan.decide("param-length", key, trouble, f"the whole value is the artifact {path}")
     plan.uploads.append(Upload(path=path, record=record, data=text.encode()))
-    plan.lower("param-length", key, f"{len(text):,} characters; the whole value is the artifact {path}")
-    return f"{text[:400]}... ({len(text)} characters, sha256:{digest}, whole: {path})"
+    return f"{text[:400]}... ({told}, whole: {path})"
 
 
 def _set_param(plan: Plan, record: Record, key: str, text: str) -> None:
@@ -152,22 +182,29 @@ def _set_param(plan: Plan, record: Record, key: str, text: str) -> None:
     if first is None:
         plan.params[key] = text
     elif first != text or plan.tag_of(later) is not None:
+        plan.decide(
+            "param-changed", key, "MLflow lets nobody change a param: it keeps its first value",
+            f"the later one is the tag {later}",
+        )  # fmt: skip
         plan.tag(later, text, record)
-        plan.lower("param-changed", key, f"keeps its first value; the later one is the tag {later}")
 
 
 def _summary(plan: Plan, record: Record, event: events.Summary) -> None:
     """Make numbers metrics, which can be searched and sorted, and all else tags."""
     for name, value in flatten(event.values):
-        number = restore(value)
-        if isinstance(number, (int, float)):
-            key = plan.key(name or "_", "summary/")
-            word = _number(plan, key, value)
-            plan.points.append(Point(key, word, _milliseconds(event.time), 0))
-        else:
-            text = _text(value)
-            _mark_text(plan, name, "summary", is_text=isinstance(number, str) and not isinstance(typed(text), str))
-            plan.tag(plan.key(name or "_", "unitrack.summary."), text, record)
+        with suppress(SkippedError):
+            _summarise(plan, record, event.time, name, value)
+
+
+def _summarise(plan: Plan, record: Record, time: float, name: str, value: Any) -> None:
+    number = restore(value)
+    if isinstance(number, (int, float)):
+        key = plan.key(name or "_", "summary/")
+        plan.points.append(Point(key, _number(plan, key, value), _milliseconds(time), 0))
+        return
+    key, text = plan.key(name or "_", "unitrack.summary."), _text(value)
+    _mark_text(plan, name, "summary", is_text=isinstance(number, str) and not isinstance(typed(text), str))
+    plan.tag(key, text, record)
 
 
 # -- who and where -------------------------------------------------------------------------------
@@ -188,13 +225,15 @@ def _tags(plan: Plan, record: Record, event: events.Tags) -> None:
     for name, value in event.values.items():
         _tag(plan, record, name, value)
     for tag in event.remove:
-        plan.tags[_tag_key(plan, tag)] = None
+        with suppress(SkippedError):
+            plan.tags[_tag_key(plan, tag)] = None
 
 
 def _tag(plan: Plan, record: Record, name: str, value: str | None) -> None:
     """Set a tag; a word has no text."""
-    _mark_text(plan, name, "tag", is_text=value == "true")
-    plan.tag(_tag_key(plan, name), "true" if value is None else value, record)
+    with suppress(SkippedError):
+        plan.tag(_tag_key(plan, name), "true" if value is None else value, record)
+        _mark_text(plan, name, "tag", is_text=value == "true")
 
 
 def _tag_key(plan: Plan, name: str) -> str:
@@ -211,7 +250,8 @@ def _capture(plan: Plan, record: Record, event: events.Capture) -> None:
     for name, value in flatten(event.values):
         text = _text(value)
         if len(text) <= _LONGEST_CAPTURE_TAG and name.count("/") == 0:
-            plan.tag(plan.key(name, f"unitrack.{event.name}."), text, record)
+            with suppress(SkippedError):
+                plan.tag(plan.key(name, f"unitrack.{event.name}."), text, record)
     if event.name == "git":
         for name, tag in _GIT_TAGS.items():
             if isinstance(event.values.get(name), str):
@@ -249,7 +289,7 @@ def _artifact(plan: Plan, record: Record, event: events.Artifact) -> None:
     before = plan.tag_of(key)
     if before == text:
         return  # it is there: uploads come before tags
-    if event.use == "output" and event.digest is not None:
+    if event.use == "output" and event.digest is not None and event.uri is None:
         if before is not None:
             plan.lower("artifact-version", event.name, "MLflow keeps one version of a name: the last")
         path = plan.note(event.name, to_path(event.name))
@@ -292,8 +332,9 @@ def _dataset(plan: Plan, record: Record, event: events.DatasetUsed) -> None:
     short = digest.removeprefix("sha256:")[:36]
     if short != digest:
         tag = plan.key(event.name, "unitrack.dataset.")
+        remedy = f"it has the first 36; the tag {tag} has all"
+        plan.decide("dataset-digest", event.name, f"a digest of {len(digest)} characters", remedy)
         plan.tag(tag, digest, record)
-        plan.lower("dataset-digest", event.name, f"has its first 36 digits; the tag {tag} has all")
     columns = [{"name": name, "type": kind} for name, kind in event.columns or []]
     profile = {"num_rows": event.rows, "version": event.version, **event.metadata}
     known = {name: value for name, value in profile.items() if value is not None}
