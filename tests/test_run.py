@@ -339,3 +339,24 @@ def test_finish_in_a_signal_handler_inside_a_write_is_made_up_for(run, monkeypat
     run.finish("failed")
     view = unitrack.get_run(run.id, dir=run.spec.store)
     assert view.status == "failed" and view.writers[0].sealed
+
+
+def test_numbers_keep_the_time_they_come_with(run):
+    run.log_at(1700000000.123456, {"a": 1, "deep": {"b": float("nan")}}, step=2.5)
+    run.log({"a": 2})
+    series = view_of(run).series("a")
+    assert (series.times[0], series.steps[0], list(series.values)) == (1700000000.123456, 2.5, [1, 2])
+    assert series.times[1] > 1.7e9 and list(view_of(run).series("deep/b").times) == [1700000000.123456]
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), "now", None])
+def test_a_time_that_is_none_is_an_error_and_nothing_is_logged(run, time):
+    with pytest.raises((TypeError, ValueError)):
+        run.log_at(time, {"a": 1})
+    assert not view_of(run).metrics
+
+
+def test_a_run_can_be_given_another_name(run):
+    run.rename("first")
+    run.rename("second")
+    assert run.name == "second" and view_of(run).name == "second" and view_of(run).project == run.project
