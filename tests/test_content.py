@@ -187,3 +187,19 @@ def test_an_event_type_that_a_tracker_has_no_place_for_explains_all_of_it(tmp_pa
 
 def test_params_are_flat_and_an_empty_dict_is_one():
     assert flattened({"a": {"b": 1, "c": {}}, "d/e": 2}) == {"a/b": 1, "a/c": {}, "d/e": 2}
+
+
+def test_numbers_kept_in_32_bits_are_explained_if_that_was_told(tmp_path):
+    one = content(tmp_path, [(T, Metrics, {"values": {"a": 0.1}, "step": 1})])
+    other = content(tmp_path, [(T, Metrics, {"values": {"a": 0.10000000149011612}, "step": 1})], store="b")
+    off = content(tmp_path, [(T, Metrics, {"values": {"a": 0.1001}, "step": 1})], store="c")
+    assert len(differences(one, other)) == 1
+    assert differences(one, other, lowering("precision", "a")) == []
+    assert len(differences(one, off, lowering("precision", "a"))) == 1
+
+
+def test_an_end_or_a_parent_that_a_tracker_cant_hold_is_explained_by_kind(tmp_path):
+    one = msgspec.structs.replace(content(tmp_path, []), status="killed", parent="p")
+    other = msgspec.structs.replace(one, status="failed", parent=None)
+    assert len(differences(one, other)) == 2
+    assert differences(one, other, [*lowering("status", "killed"), *lowering("parent", "p")]) == []

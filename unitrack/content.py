@@ -32,18 +32,19 @@ IMPORT = "import"
 
 T = TypeVar("T")
 _MILLISECOND = 0.001001
+_SINGLE = 1e-6  # what a number loses that is kept in 32 bits
 _SHOWN = 120
 
 # Which kinds of lowering (by their first word) may change what part of a run, whatever the tracker.
 _ABOUT: Mapping[str, tuple[str, ...]] = {
-    "param": ("param", "name", "type", "non", "precision"),
+    "param": ("param", "name", "type", "text", "int", "non", "precision"),
     "metric": ("metric", "name"),
     "machine metric": ("system", "metric", "name", "rank"),
-    "summary value": ("summary", "name", "type", "tag", "non", "precision"),
+    "summary value": ("summary", "param", "name", "type", "text", "int", "tag", "non", "precision"),
     "metric definition": ("definition", "metric", "name"),
-    "tag": ("tag", "name"),
-    "artifact": ("artifact", "name", "reference", "tree"),
-    "media": ("media", "histogram", "image", "table", "name", "step", "artifact", "file"),
+    "tag": ("tag", "name", "text"),
+    "artifact": ("artifact", "name", "lineage", "file"),
+    "media": ("media", "histogram", "text", "name", "step", "no", "artifact", "file"),
     "dataset": ("dataset", "name"),
     "capture": ("capture", "name"),
     "alert": ("alert",),
@@ -208,6 +209,10 @@ class _Told:
         """Return the kinds told for `name`, or for all names alike."""
         return self._kinds.get(name, set()) | self._kinds.get("*", set()) | self._kinds.get("(none)", set())
 
+    def about(self, field: str) -> bool:
+        """Tell whether anything was told of who the run is or how it ended, by kind or by name."""
+        return field in self._kinds or any(field in kinds for kinds in self._kinds.values())
+
     def explains(self, part: str, name: str) -> bool:
         """Tell whether a lowering has changed or left out `name` among such parts."""
         if "event" in self._kinds.get(_EVENTS[part], ()):
@@ -219,7 +224,7 @@ def _of_identity(one: RunContent, other: RunContent, told: _Told) -> Iterator[st
     for field in ("id", "project", "name", "group", "parent", "status", "started", "ended"):
         here, there = getattr(one, field), getattr(other, field)
         same = _near(here, there) if field in ("started", "ended") else here == there
-        if not same and not told.of(field):
+        if not same and not told.about(field):
             yield f"{field} is {_word(here)} and {_word(there)}"
 
 
@@ -300,8 +305,9 @@ def _of_series(what: str, one: Series, other: Series, kinds: set[str]) -> Iterat
     if len(here) != len(there):
         yield f"{what} has {len(here):,} points and {len(there):,}"
         return
-    timeless = bool(kinds & {"time", "timestamp"})
-    wrong = [pair for pair in zip(here, there, strict=True) if not _same_point(*pair, timeless=timeless)]
+    timeless, rounded = "time" in kinds, "precision" in kinds
+    pairs = zip(here, there, strict=True)
+    wrong = [pair for pair in pairs if not _same_point(*pair, timeless=timeless, rounded=rounded)]
     if wrong:
         (step, value, time), (step2, value2, time2) = wrong[0]
         yield (
@@ -320,11 +326,12 @@ def _equal_in_order(one: Series, other: Series) -> bool:
 
 
 _Point = tuple[float, float, float]
+_STEPLESS = {"step", "no-step", "step-digits"}
 
 
 def _comparable(series: Series, kinds: set[str]) -> list[_Point]:
     """Return (step, value, time) sorted, NaN last, without what was lowered."""
-    stepless, finite = "step" in kinds, bool(kinds & {"non-finite", "non_finite"})
+    stepless, finite = bool(kinds & _STEPLESS), "non-finite" in kinds
     points = [
         (0.0 if stepless else step, value, time)
         for step, time, value in series
@@ -344,5 +351,9 @@ def _once_a_millisecond(points: Iterable[_Point]) -> list[_Point]:
     return list(found.values())
 
 
-def _same_point(one: _Point, other: _Point, *, timeless: bool) -> bool:
-    return _same(one[:2], other[:2]) and (timeless or abs(one[2] - other[2]) <= _MILLISECOND)
+def _same_point(one: _Point, other: _Point, *, timeless: bool, rounded: bool) -> bool:
+    if not timeless and abs(one[2] - other[2]) > _MILLISECOND:
+        return False
+    if rounded and _same(one[0], other[0]):
+        return _same(one[1], other[1]) or math.isclose(one[1], other[1], rel_tol=_SINGLE)
+    return _same(one[:2], other[:2])
