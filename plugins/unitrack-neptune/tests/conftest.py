@@ -209,6 +209,9 @@ class Offline:
 
     def held(self, run_id="one"):
         (place,) = self.places(run_id)
+        return self.read(place)
+
+    def read(self, place):
         return read_scale(place) if self.client == "neptune-scale" else read_legacy(place)
 
 

@@ -56,16 +56,16 @@ class NeptuneBackend:
             self._place.end()  # opened again: the run's target has changed
         self._place = place(self._options)
         try:
-            return self._open(run)
+            return self._open(run, acked)
         except BaseException:
             self._place.end()
             raise
 
-    def _open(self, run: RunInfo) -> Mapping[str, Any]:
+    def _open(self, run: RunInfo, acked: Mapping[str, int]) -> Mapping[str, Any]:
         assert self._place is not None
         self._run = run
         self._file = self._place.position(run)
-        self._position = load_position(self._file)
+        self._position = load_position(self._file, acked)
         self._paths = Paths(self._limits.path, self._position.fields, self._position.names)
         mark = self._place.begin(run, self._position.mark)
         self._position.mark = mark
@@ -87,14 +87,17 @@ class NeptuneBackend:
         """Send records that Neptune doesn't hold; they are durable there when this returns."""
         lowerings = Lowerings(self._policies)
         draft = self._draft(lowerings)
+        replayed = any(self._position.has(*record.key) for record in records)
         rejected = {record.key: reason for record in records if (reason := self._map(draft, record)) is not None}
         for rejection in self._send(draft):
             rejected.setdefault(rejection.record.key, rejection.reason)
         for record in records:
             self._position.pass_to(*record.key, held=record.key not in rejected)
+        self._position.told(lowerings.all)
         self._save()
+        lowered = tuple(self._position.lowered) if replayed else lowerings.all
         refused = [Rejection(record=one, reason=rejected[one.key]) for one in records if one.key in rejected]
-        return ExportResult(acked=len(records), rejected=tuple(refused), lowered=lowerings.all)
+        return ExportResult(acked=len(records), rejected=tuple(refused), lowered=lowered)
 
     def _map(self, draft: Draft, record: Record) -> str | None:
         """Add what becomes of a record; return why it is refused, if it is."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from unitrack.model import restore
 from unitrack_neptune._limits import Limits
-from unitrack_neptune._names import TYPED
 from unitrack_neptune._plan import Assign, Bins, Moment, Op, Point, TagChange, Upload, Value
 from unitrack_neptune._steps import Series, fit, following
 
@@ -21,13 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from unitrack.backend import Record
-    from unitrack.lowering import Lowerings
+    from unitrack.lowering import Lowerings, Policy
     from unitrack_neptune._names import Paths
     from unitrack_neptune._position import Position
 
 __all__ = ["Draft", "digest8"]
 
 _EXACT = 2**53
+_SPACES = (
+    "metrics/", "params/", "tags/", "media/", "artifacts/", "datasets/", "unitrack/about/media/", "unitrack/artifacts/",
+    "unitrack/inputs/", "unitrack/definitions/",
+)  # fmt: skip
+"""Where the names of a run's own stand in Neptune."""
 _SHOWN = 400
 """Characters that stay of a text whose whole is a file."""
 
@@ -69,9 +73,8 @@ class Draft:
 
     def finish(self) -> None:
         """Add what goes with the batch: names that Neptune holds in another form, so that they can be had back."""
-        for path, known in self._paths.fresh.items():
-            name, _, kind = known.partition(TYPED)
-            about = {"path": path, "name": name, "type": kind} if kind else {"path": path, "name": name}
+        for path, (name, kind) in self._paths.fresh.items():
+            about = {"path": path, "name": name, **({"type": kind} if kind else {})}
             self.ops.append(Assign(f"unitrack/names/{digest8(path)}", json.dumps(about, ensure_ascii=False)))
 
     def commit(self) -> None:
@@ -79,9 +82,13 @@ class Draft:
         self._position.series.update(self._series)
         self._position.digests.update(self._digests)
         self._position.names = dict(self._paths.changed)
-        self._paths.fresh.clear()
+        self._paths.told()
 
-    # -- names -----------------------------------------------------------------------------------
+    # -- lowering --------------------------------------------------------------------------------
+
+    def decide(self, kind: str, field: str, *, trouble: str, remedy: str) -> Policy:
+        """Tell what is lowered, under the run's own name of the field, and return the policy. Raises RefusedError."""
+        return self.lowerings.decide(kind, shown(field), trouble=trouble, remedy=remedy)
 
     def path(self, name: str, kind: str) -> str | None:
         """Return the path for a field of this type, None if it is to be left out. Raises RefusedError."""
@@ -89,7 +96,7 @@ class Draft:
         if path == name:
             return path
         trouble = "Neptune can't have a field of this name and type here"
-        policy = self.lowerings.decide("name", name, trouble=trouble, remedy=f"it is {path}; unitrack/names/ has both")
+        policy = self.decide("name", name, trouble=trouble, remedy=f"it is {path}; unitrack/names/ has both")
         return None if policy == "skip" else path
 
     # -- values ----------------------------------------------------------------------------------
@@ -131,7 +138,7 @@ class Draft:
 
     def _lowered(self, kind: str, name: str, trouble: str, held: float | str) -> Value | None:
         remedy = f"it is the {'text' if isinstance(held, str) else 'float'} {held!s:.60}"
-        return None if self.lowerings.decide(kind, name, trouble=trouble, remedy=remedy) == "skip" else held
+        return None if self.decide(kind, name, trouble=trouble, remedy=remedy) == "skip" else held
 
     def _text(self, name: str, path: str, text: str) -> None:
         cut = self.cut(name, path, text, self.limits.text)
@@ -147,7 +154,7 @@ class Draft:
         trouble = f"{len(data):,} bytes, where Neptune takes {room:,}"
         policy = self.lowerings.policy("text-length")
         remedy = f"the whole is the file {whole}" if policy == "artifact" else "it is cut"
-        policy = self.lowerings.decide("text-length", name, trouble=trouble, remedy=remedy)
+        policy = self.decide("text-length", name, trouble=trouble, remedy=remedy)
         if policy == "skip":
             return None
         if policy != "artifact":
@@ -174,12 +181,12 @@ class Draft:
         if isinstance(value, str):
             trouble = f"a series can't hold {value}"
             remedy = f"it is in the text series nonfinite/{path}"
-            if self.lowerings.decide("non-finite", name, trouble=trouble, remedy=remedy) != "skip":
+            if self.decide("non-finite", name, trouble=trouble, remedy=remedy) != "skip":
                 self.point(name, f"nonfinite/{path}", step, time, value)
             return
         if type(value) is not float and abs(value) > _EXACT and int(value) != float(value):
             trouble, remedy = f"{value} doesn't fit a 64-bit float", f"it is {float(value)!r}"
-            self.lowerings.decide("precision", name, trouble=trouble, remedy=remedy)
+            self.decide("precision", name, trouble=trouble, remedy=remedy)
         self.point(name, path, step, time, float(value))
 
     def point(self, name: str, path: str, step: float | None, time: float, value: float | str | Bins | Upload) -> None:
@@ -200,7 +207,7 @@ class Draft:
             return
         late = f"late/value/{path}"
         remedy = f"it is in {late}, its step in late/step/{path}"
-        if self.lowerings.decide("step", name, trouble=trouble, remedy=remedy) == "skip":
+        if self.decide("step", name, trouble=trouble, remedy=remedy) == "skip":
             return
         count = following(self._at(late), self.limits)
         self._append(name, late, count, time, value)
@@ -212,14 +219,14 @@ class Draft:
 
     def _without_step(self, name: str, series: Series) -> float | None:
         remedy = "it has the whole step above the series' last one"
-        policy = self.lowerings.decide("no-step", name, trouble="logged without a step", remedy=remedy)
+        policy = self.decide("no-step", name, trouble="logged without a step", remedy=remedy)
         return None if policy == "skip" else following(series, self.limits)
 
     def _fitting(self, name: str, step: float) -> float:
         at = fit(step, self.limits)
         if at != step:
             trouble = f"steps keep {self.limits.digits} decimals"
-            self.lowerings.decide("step-digits", name, trouble=trouble, remedy=f"the first, {step!r}, is {at!r}")
+            self.decide("step-digits", name, trouble=trouble, remedy=f"the first, {step!r}, is {at!r}")
         return at
 
     def _trouble(self, step: float) -> str:
@@ -236,7 +243,7 @@ class Draft:
         series = self._at(path)
         if time < series.time:
             remedy = "such a point has the time of the one before it"
-            self.lowerings.decide("time", name, trouble="time may not fall while the step rises", remedy=remedy)
+            self.decide("time", name, trouble="time may not fall while the step rises", remedy=remedy)
             time = series.time
         self._undo.append((path, self._series.get(path)))
         self._series[path] = Series(step, time)
@@ -282,6 +289,11 @@ class Draft:
     def moment(self, path: str, time: float) -> None:
         """Set a field to a point in time."""
         self.ops.append(Assign(path, Moment(time)))
+
+
+def shown(field: str) -> str:
+    """Return what the run itself calls a field."""
+    return next((field[len(space) :] for space in _SPACES if field.startswith(space)), field)
 
 
 def mime_type(name: str) -> str:

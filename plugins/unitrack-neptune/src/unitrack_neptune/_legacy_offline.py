@@ -89,6 +89,9 @@ class LegacyOffline:
         (self._storage.upload_path / name).write_bytes(data)
         return name
 
+    def __del__(self) -> None:
+        self.end()
+
     def end(self) -> None:
         """Close the files."""
         if self._queue is not None:

@@ -121,6 +121,9 @@ class LegacyOnline:
         except RequestException as error:
             raise RetryableError(f"{self.target}: {type(error).__name__}") from error
 
+    def __del__(self) -> None:
+        self.end()
+
     def end(self) -> None:
         """Let go of the server."""
         if self._backend is not None:

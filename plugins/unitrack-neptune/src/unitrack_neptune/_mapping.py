@@ -187,7 +187,7 @@ def _artifact(draft: Draft, record: Record, event: events.Artifact) -> None:
         return
     if before is not None:
         trouble, remedy = "a second version of it", "Neptune keeps one file of a name, the last"
-        draft.lowerings.decide("artifact-version", event.name, trouble=trouble, remedy=remedy)
+        draft.decide("artifact-version", event.name, trouble=trouble, remedy=remedy)
     draft.remember(path, event.digest)
     mime = "inode/directory" if event.tree else None
     draft.file(path, name=event.name.rpartition("/")[2], record=record, digest=event.digest, mime=mime)
@@ -223,7 +223,7 @@ def _bins(draft: Draft, event: events.Media) -> Bins | None:
 def _media_file(draft: Draft, record: Record, event: events.Media, name: str) -> None:
     if event.kind == "histogram":
         trouble, remedy = "Neptune's series don't hold this histogram whole", "it is a JSON file"
-        if draft.lowerings.decide("histogram", name, trouble=trouble, remedy=remedy) == "skip":
+        if draft.decide("histogram", name, trouble=trouble, remedy=remedy) == "skip":
             return
     data = None if event.inline is None else _bytes(event.inline)
     mark = digest8(data) if data is not None else (event.digest or "").removeprefix("sha256:")[:8]
@@ -247,7 +247,7 @@ def _bytes(inline: Any) -> bytes:
 
 def _dataset(draft: Draft, record: Record, event: events.DatasetUsed) -> None:  # noqa: ARG001 - as all handlers
     about = {
-        "uri": event.uri, "digest": event.digest, "version": event.version, "split": event.split,
+        "name": event.name, "uri": event.uri, "digest": event.digest, "version": event.version, "split": event.split,
         "rows": event.rows, "columns": event.columns, "metadata": event.metadata,
     }  # fmt: skip
     name = event.name if event.split is None else f"{event.name} ({event.split})"
@@ -263,7 +263,7 @@ def _nothing(draft: Draft, record: Record, event: Any) -> None:
 
 def _other(draft: Draft, record: Record, event: Any) -> None:  # noqa: ARG001 - as all handlers
     word = str(getattr(event, "type", type(event).__name__))
-    draft.lowerings.decide("event", word, trouble="a type this version doesn't know", remedy="it stays in the journal")
+    draft.decide("event", word, trouble="a type this version doesn't know", remedy="it stays in the journal")
 
 
 _HANDLERS: Mapping[type, Callable[[Draft, Record, Any], None]] = {

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 
 from unitrack.lowering import NameMap
 
-__all__ = ["TYPED", "Paths", "clean"]
-
-TYPED = "\0"
-"""Stands between a name and the type of its second field, in the name map."""
+__all__ = ["Paths", "clean"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _ROOM = 40
 """Bytes that stay free in a path for what stands in front of it: `late/value/`, `nonfinite/`."""
+
+_TYPED = re.compile(r"((?:[^\0]|\0\0)*)\0([a-z]+)")
+"""A name in the map that stands for its second field, of another type; a NUL in a name is doubled there."""
 
 
 def clean(path: str, room: int) -> str:
@@ -48,7 +48,7 @@ class Paths:
 
     def name(self, path: str) -> str:
         """Return the name that became `path`."""
-        return self._map.name(path)
+        return _read(self._map.name(path))[0]
 
     @property
     def changed(self) -> dict[str, str]:
@@ -56,14 +56,19 @@ class Paths:
         return self._map.changed
 
     @property
-    def fresh(self) -> dict[str, str]:
-        """What of the name map Neptune hasn't been told; to be cleared once it was."""
-        return self._map.fresh
+    def fresh(self) -> dict[str, tuple[str, str | None]]:
+        """What of the name map Neptune hasn't been told: path to name, and type if it is a name's second field."""
+        return {path: _read(name) for path, name in self._map.fresh.items()}
+
+    def told(self) -> None:
+        """Take note that Neptune has been told all of the map."""
+        self._map.fresh.clear()
 
     def _find(self, name: str, kind: str) -> str:
-        path = self._map.key(name)
+        spelled = name.replace("\0", "\0\0")
+        path = self._map.key(spelled)
         if self.fields.get(path, kind) != kind:
-            path = self._map.key(f"{name}{TYPED}{kind}")
+            path = self._map.key(f"{spelled}\0{kind}")
         if path not in self.fields:
             self.fields[path] = kind
             self._namespaces.update(_prefixes(path))
@@ -75,6 +80,13 @@ class Paths:
         if taken is not None:
             return taken + text[len(taken) :].replace("/", ".")
         return clean(f"{text}_", room) if text in self._namespaces and text not in self.fields else text
+
+
+def _read(name: str) -> tuple[str, str | None]:
+    """Return the name and type that an entry of the map stands for."""
+    typed = _TYPED.fullmatch(name)
+    spelled, kind = (name, None) if typed is None else (typed[1], typed[2])
+    return spelled.replace("\0\0", "\0"), kind
 
 
 def _prefixes(path: str) -> list[str]:

@@ -24,7 +24,7 @@ from unitrack.model import check_run_id, plain
 from unitrack.objects import ObjectStore
 from unitrack_neptune._draft import digest8
 from unitrack_neptune._parquet_events import SYSTEM, Exported, step_of
-from unitrack_neptune._parquet_rows import FILES, PARAMS, Row, counted, identity, rows
+from unitrack_neptune._parquet_rows import FILES, PARAMS, DamagedError, Row, counted, identity, rows
 
 __all__ = ["NeptuneParquetReader", "NeptuneParquetRun"]
 
@@ -75,9 +75,9 @@ class NeptuneParquetRun:
 
     @cached_property
     def source(self) -> tuple[str, str]:
-        """Neptune's project and run id, as the first row has them. Raises FatalBackendError."""
+        """Neptune's project and run id, as the first row has them. Raises DamagedError."""
         if self._numbers != tuple(range(len(self._numbers))):
-            raise FatalBackendError(
+            raise DamagedError(
                 f"{self._parts[0].parent}: of a run there are the parts {list(self._numbers)} only, "
                 f"so its export was cut off: {self._parts[0].name}"
             )
@@ -87,7 +87,7 @@ class NeptuneParquetRun:
         """Tell whether it is a run of the project, as far as its files can be read."""
         try:
             return self.source[0] == project
-        except FatalBackendError:
+        except DamagedError:
             return True  # told when the run is asked for itself
 
     @cached_property
@@ -113,7 +113,16 @@ class NeptuneParquetRun:
 
     @property
     def info(self) -> ForeignInfo:
-        """Who it is."""
+        """Who it is; of a run whose files are damaged what their names say, so that the others can be read."""
+        try:
+            return self._info()
+        except DamagedError:
+            first = self._parts[0]
+            stem, folder = first.name.rpartition("_part_")[0], first.parent.name
+            origin, started = f"neptune-export:{folder}/{stem}", first.stat().st_mtime
+            return ForeignInfo(id=_clean(stem, folder), origin=origin, project=folder, started=started)
+
+    def _info(self) -> ForeignInfo:
         project, run_id = self.source
         groups = sorted(self._value("sys/group_tags") or [])
         ended = self._value("sys/modification_time", "sys/ping_time")
@@ -222,7 +231,7 @@ def _name(found: list[NeptuneParquetRun]) -> None:
             for name in run.names:
                 ids.setdefault(name, run.id)
             run.ids = ids
-        except FatalBackendError:
+        except DamagedError:
             continue  # told when the run is asked for itself
 
 

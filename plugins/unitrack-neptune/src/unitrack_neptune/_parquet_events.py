@@ -8,14 +8,13 @@ from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from unitrack.backend import FatalBackendError
 from unitrack.events import Artifact, Event, Media, MediaKind, Metrics, Params, Step
 from unitrack.lowering import Lowerings
 from unitrack.model import metric_value, plain, text
 from unitrack.objects import ObjectStore
 from unitrack_neptune._draft import digest8
 from unitrack_neptune._names import clean
-from unitrack_neptune._parquet_rows import FILES, PARAMS, Row
+from unitrack_neptune._parquet_rows import FILES, PARAMS, DamagedError, Row
 
 __all__ = ["SYSTEM", "Exported", "step_of"]
 
@@ -77,7 +76,7 @@ class Exported:
             for space in spaces:
                 place = place.setdefault(space, {})
                 if not isinstance(place, dict):
-                    raise FatalBackendError(f"{path!r} lies in a field: Neptune has no such path, so the file is wrong")
+                    raise DamagedError(f"{path!r} lies in a field: Neptune has no such path, so the file is wrong")
             place[last] = value
         return Params(seq=0, time=self._started, values=tree)
 
@@ -150,7 +149,7 @@ class Exported:
         if path is None:
             return self._media(row, kind, extension, metadata={"missing": row.value["path"]})
         if path.is_dir():
-            raise FatalBackendError(f"{path}: a folder, where the export names a file of the series {row.path!r}")
+            raise DamagedError(f"{path}: a folder, where the export names a file of the series {row.path!r}")
         kept = self._objects.put_file(path)
         return self._media(row, kind, extension, digest=kept.digest, size=kept.size)
 
@@ -183,11 +182,11 @@ class Exported:
         return name
 
     def _find(self, row: Row) -> Path | None:
-        """Return where a file is; None, and told, if it is missing. Raises FatalBackendError if it lies elsewhere."""
+        """Return where a file is; None, and told, if it is missing. Raises DamagedError if it lies elsewhere."""
         named = row.value["path"] or ""
         pure = PurePosixPath(named)
         if not named or pure.is_absolute() or ".." in pure.parts or "\0" in named or "\\" in named:
-            raise FatalBackendError(
+            raise DamagedError(
                 f"{row.path!r} names the file {named[:200]!r}, which may lie outside the export: don't trust its source"
             )
         for root in self._roots:
@@ -195,7 +194,7 @@ class Exported:
             if not path.exists():
                 continue
             if not path.resolve().is_relative_to(root.resolve()):
-                raise FatalBackendError(f"{path}: a link that leads out of the export: don't trust its source")
+                raise DamagedError(f"{path}: a link that leads out of the export: don't trust its source")
             return path
         places = " or ".join(map(str, self._roots))
         self._lowerings.tell("file", row.path, f"{named} is missing from {places}: named, without its bytes")

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unitrack.backend import FatalBackendError
+from unitrack.errors import FatalBackendError, UnitrackError
 
-__all__ = ["CELLS", "FILES", "PARAMS", "Row", "counted", "identity", "rows"]
+__all__ = ["CELLS", "FILES", "PARAMS", "DamagedError", "Row", "counted", "identity", "rows"]
 
 CELLS: Mapping[str, str] = {
     "float": "float_value",
@@ -49,6 +49,10 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+class DamagedError(UnitrackError):
+    """The files of one run can't be read or trusted; those of the others may be."""
+
+
 class Row(NamedTuple):
     """One row: the step in millionths, the time in milliseconds, the value as Python has it."""
 
@@ -60,7 +64,7 @@ class Row(NamedTuple):
 
 
 def identity(part: Path) -> tuple[str, str]:
-    """Return Neptune's project and run id, as the first row has them. Raises FatalBackendError."""
+    """Return Neptune's project and run id, as the first row has them. Raises DamagedError."""
     with _reading(part):
         import pyarrow.parquet as pq
 
@@ -69,13 +73,13 @@ def identity(part: Path) -> tuple[str, str]:
         for batch in file.iter_batches(batch_size=1, columns=["project_id", "run_id"]):
             (row,) = batch.to_pylist()
             return str(row["project_id"]), str(row["run_id"])
-    raise FatalBackendError(f"{part}: holds no row, so it can't be told which run it is")
+    raise DamagedError(f"{part}: holds no row, so it can't be told which run it is")
 
 
 def rows(parts: Sequence[Path], run_id: str, prefix: str | None = None) -> Iterator[Row]:
     """Yield the rows of a run's parts in order, only those under `prefix` if it is given.
 
-    Raises FatalBackendError for a part that is cut off, of another schema, or of another run.
+    Raises DamagedError for a part that is cut off, of another schema, or of another run.
     """
     for part in parts:
         with _reading(part):
@@ -103,7 +107,7 @@ def _rows_of(part: Path, run_id: str, prefix: str | None) -> Iterator[Row]:
     for batch in scanner.to_batches():
         others = pc.unique(batch.column("run_id")).to_pylist() if batch.num_rows else []
         if others not in ([], [run_id]):
-            raise FatalBackendError(f"{part}: holds rows of the runs {others[:3]}, not of {run_id!r} alone")
+            raise DamagedError(f"{part}: holds rows of the runs {others[:3]}, not of {run_id!r} alone")
         yield from _decoded(batch)
 
 
@@ -163,12 +167,10 @@ def _check(part: Path, schema: Any) -> None:
     for name, wanted in _COLUMNS.items():
         at = schema.get_field_index(name)
         if at < 0:
-            raise FatalBackendError(f"{part}: has no column {name!r}: no part written by neptune-exporter")
+            raise DamagedError(f"{part}: has no column {name!r}: no part written by neptune-exporter")
         found = str(schema.field(at).type)
         if not found.startswith(wanted):
-            raise FatalBackendError(
-                f"{part}: the column {name!r} is {found}, where neptune-exporter writes {wanted[0]}"
-            )
+            raise DamagedError(f"{part}: the column {name!r} is {found}, where neptune-exporter writes {wanted[0]}")
 
 
 @contextmanager
@@ -180,4 +182,4 @@ def _reading(part: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise FatalBackendError(f"{part}: is cut off or no parquet file: {error!s:.300}") from error
+        raise DamagedError(f"{part}: is cut off or no parquet file: {error!s:.300}") from error

@@ -7,15 +7,19 @@ done, in one file that is replaced whole. A file that is lost makes a new `gener
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from unitrack.backend import Lowering
 from unitrack.errors import FatalBackendError
 from unitrack.files import write_atomic
 from unitrack_neptune._steps import Series
 
 __all__ = ["Position", "load_position", "save_position"]
+
+_MOST_TOLD = 1000
 
 
 class Position(msgspec.Struct, kw_only=True):
@@ -35,12 +39,24 @@ class Position(msgspec.Struct, kw_only=True):
     mark: tuple[int, ...] = ()
     created: bool = False
     head: str = ""
+    lowered: list[Lowering] = []
+    """What was told to the user, to be told again when the run is offered again."""
     report: str = ""
 
     def has(self, writer: str, seq: int) -> bool:
         """Tell whether Neptune holds the event."""
         gaps = self.gaps.get(writer, ())
         return seq <= self.writers.get(writer, 0) and not any(first <= seq <= last for first, last in gaps)
+
+    def knows(self, acked: Mapping[str, int]) -> bool:
+        """Tell whether it is as new as what was acked; after a power cut it may be older than the cursor."""
+        return all(seq <= self.writers.get(writer, 0) for writer, seq in acked.items())
+
+    def told(self, lowered: Iterable[Lowering]) -> None:
+        """Keep what was told, each once and not without end."""
+        known = {(one.kind, one.name) for one in self.lowered}
+        fresh = [one for one in lowered if (one.kind, one.name) not in known]
+        self.lowered = [*self.lowered, *fresh][:_MOST_TOLD]
 
     def pass_to(self, writer: str, seq: int, *, held: bool) -> None:
         """Take note that the event is done with: held by Neptune, or given up for now."""
@@ -64,17 +80,25 @@ class Position(msgspec.Struct, kw_only=True):
         self.gaps[writer] = rest
 
 
-def load_position(path: Path) -> Position:
-    """Return the position kept at `path`, or that of a run that was never sent. Raises FatalBackendError."""
+def load_position(path: Path, acked: Mapping[str, int]) -> Position:
+    """Return the position kept at `path`; that of a run that was never sent if there is none, or an older one.
+
+    Raises FatalBackendError.
+    """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Position)
+        position = msgspec.json.decode(path.read_bytes(), type=Position)
     except FileNotFoundError:
-        return Position(generation=os.urandom(4).hex())
+        return _fresh()
     except msgspec.DecodeError as error:
         raise FatalBackendError(f"{path} is damaged ({error}): remove it, and the run is sent once more") from error
+    return position if position.knows(acked) else _fresh()
+
+
+def _fresh() -> Position:
+    return Position(generation=os.urandom(4).hex())
 
 
 def save_position(path: Path, position: Position) -> None:
-    """Keep the position so that it survives a power cut. Raises OSError."""
+    """Keep the position. It is not synced to disk: one that a power cut took is found out by what was acked."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, msgspec.json.encode(position))
+    write_atomic(path, msgspec.json.encode(position), durable=False)

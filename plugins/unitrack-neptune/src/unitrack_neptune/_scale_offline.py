@@ -49,8 +49,11 @@ class ScaleOffline:
 
         self._at, self._run = self._path(run), run.id
         database = self._at / _DATABASE
-        if database.exists() and mark:
+        if mark and database.exists():
             _cut(database, mark)
+        elif not mark:
+            for path in self._at.glob(f"{_DATABASE}*"):
+                path.unlink()  # of a position that is lost: what it held can't be told from what comes again
         self._repository = OperationsRepository(db_path=database)
         self._repository.init_db()
         if self._repository.get_metadata() is None:
@@ -82,6 +85,9 @@ class ScaleOffline:
         path = self._at / destination(op, "files").replace("/", "-")
         path.write_bytes(op.data or b"")
         return path
+
+    def __del__(self) -> None:
+        self.end()
 
     def end(self) -> None:
         """Close the database."""

@@ -254,6 +254,9 @@ class ScaleOnline:
         except errors.UnableToParseResponse as error:
             raise RetryableError(f"{self.target} doesn't answer as Neptune does: {error!r:.300}") from error
 
+    def __del__(self) -> None:
+        self.end()
+
     def end(self) -> None:
         """Close the connection."""
         if self._client is not None:
@@ -270,7 +273,9 @@ def _connect(server: str | None) -> Any:
     if not token:
         raise FatalBackendError("NEPTUNE_API_TOKEN is not set: Neptune's token names the server, and is all it takes")
     credentials = Credentials.from_api_key(token) if server is None else Credentials(api_key=token, base_url=server)
-    verify = get_bool(VERIFY_SSL, default_missing=True, default_invalid=True)
+    # Without TLS there is nothing to verify, and loading certificates for every run takes longer than all else.
+    secure = credentials.base_url.startswith("https")
+    verify = secure and get_bool(VERIFY_SSL, default_missing=True, default_invalid=True)
     try:
         config, urls = get_config_and_token_urls(credentials=credentials, verify_ssl=verify)
     except (KeyError, TypeError, AttributeError) as error:
