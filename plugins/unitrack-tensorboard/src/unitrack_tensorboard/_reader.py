@@ -43,6 +43,10 @@ class TensorboardReader:
             raise FatalBackendError(f"{root} is no folder: give the folder that `tensorboard --logdir` is given")
         return _runs(root, checked.project or root.name)
 
+    def source_of(self, options: Mapping[str, Any], *, project: str, run: str) -> tuple[str, Mapping[str, Any]]:
+        """Return where the backend put `run`: `unitrack copy` reads it back from there."""
+        return str(options.get("logdir", "tensorboard")), {}
+
 
 def _runs(root: Path, project: str) -> Iterator[ForeignRun]:
     from unitrack_tensorboard._foreign import OtherRun
