@@ -393,3 +393,25 @@ def test_an_id_that_could_leave_the_store_is_refused(tmp_path, bad):
     with pytest.raises(ValueError, match="can't be a run id"):
         unitrack.init("p", dir=tmp_path / "s", id=bad) if bad else unitrack.get_run(bad, dir=tmp_path)
     assert list(Path(tmp_path).rglob("*.jsonl")) == []
+
+
+class Odd:
+    """A type of parameter that only a plugin knows."""
+
+
+def test_a_plugin_spells_parameters_of_its_types_and_others_keep_their_repr(tmp_path, monkeypatch):
+    site = tmp_path / "site"
+    (site / "speller-1.0.dist-info").mkdir(parents=True)
+    (site / "speller-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: speller\nVersion: 1.0\n")
+    (site / "speller-1.0.dist-info" / "entry_points.txt").write_text("[unitrack]\nspeller = speller\n")
+    (site / "speller.py").write_text(
+        "import unitrack\n@unitrack.hookimpl\ndef unitrack_to_json(value):\n"
+        "    return {'odd': [1, float('inf')]} if type(value).__name__ == 'Odd' else None\n"
+    )
+    monkeypatch.syspath_prepend(site)
+    with unitrack.init("p", dir=tmp_path, id="r", config={"deep": [Odd()], "unknown": object()}):
+        pass
+    assert unitrack.get_run("r", dir=tmp_path).params == {
+        "deep": [{"odd": [1, float("inf")]}],
+        "unknown": "<object object>",
+    }

@@ -9,7 +9,7 @@ from typing import Any
 
 from unitrack.errors import UnitrackWarning, UsageError
 from unitrack.events import FinalStatus, Known, Metric
-from unitrack.model import metric_name, metric_value, number, plain, text
+from unitrack.model import Spell, metric_name, metric_value, number, plain, text
 
 __all__ = [
     "ConfigMapping", "SummaryMapping", "flatten_metrics", "metric_values", "one_of", "outcome_of", "tag_words",
@@ -25,8 +25,9 @@ class ConfigMapping(MutableMapping[str, Any]):
     Values read back as they were given. Nested dicts are read as attributes too: `run.config.optimizer`.
     """
 
-    def __init__(self, log: _Log, values: Mapping[str, Any]) -> None:
+    def __init__(self, log: _Log, values: Mapping[str, Any], spell: Spell | None = None) -> None:
         self.__dict__["_log"] = log
+        self.__dict__["_spell"] = spell
         self.__dict__["_values"] = dict(values)
 
     def __getitem__(self, key: str) -> Any:
@@ -51,7 +52,7 @@ class ConfigMapping(MutableMapping[str, Any]):
         """Log several parameters as one event."""
         fresh = {**_mapping(other), **values}
         if fresh:
-            self._log(plain(fresh))
+            self._log(plain(fresh, spell=self._spell))
             self._values.update(fresh)
 
     def __iter__(self) -> Iterator[str]:

@@ -106,6 +106,9 @@ class SessionServices:
         """Return the plugins, loaded now if need be, unless none has `hook`: they cost training a tenth of a second."""
         if not self._begun or (self._captures is not None and not self._captures.may_have(hook, _CAPTURE_SECONDS)):
             return []
+        return self._loaded()
+
+    def _loaded(self) -> list[Plugins]:
         try:
             if self._plugins is None:
                 from unitrack.plugins import load_plugins
@@ -161,6 +164,10 @@ class SessionServices:
             name=version.artifact or version.name, kind="model", digest=version.digest, size=size, tree=tree,
             origin=f"{version.name}:{version.version}",
         )  # fmt: skip
+
+    def to_json(self, value: object) -> Any:
+        """Ask the plugins how to spell a parameter; they are loaded by the first value of an unknown type."""
+        return next((answer for plugins in self._loaded() if (answer := plugins.to_json(value)) is not None), None)
 
     def dataset_version(self, uri: str) -> tuple[str, str | None] | None:
         """Ask the resolvers of data versions, in order; one that fails is told and passed over."""

@@ -140,8 +140,8 @@ class HookSpecs(Protocol):  # a Protocol, so that specifications need no body
     def unitrack_to_json(self, value: object) -> Any:
         """Return a JSON-safe tree for a parameter of a type unitrack doesn't know, or None to pass.
 
-        Called in the training process for params only, never per metric; the first answer wins. An exception
-        counts as None.
+        Called in the training process for params only, never per metric, and after every kind of object that
+        unitrack spells itself; the first answer wins. An exception counts as None.
 
         Example: `return value.as_dict() if isinstance(value, MyConfig) else None`
         """

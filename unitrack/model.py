@@ -12,7 +12,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
@@ -23,6 +23,7 @@ from unitrack.errors import UsageError
 from unitrack.events import Metric, Step
 
 __all__ = [
+    "Spell",
     "check_artifact_name",
     "check_run_id",
     "check_step",
@@ -34,6 +35,8 @@ __all__ = [
     "restore",
     "text",
 ]
+
+Spell = Callable[[object], Any]
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
@@ -150,18 +153,19 @@ def text(value: str) -> str:
     return value.encode("utf-8", "replace").decode() if not value.isascii() else value
 
 
-def plain(value: Any, *, _parents: tuple[int, ...] = ()) -> Any:
+def plain(value: Any, *, spell: Spell | None = None, _parents: tuple[int, ...] = ()) -> Any:
     """Return `value` as a tree that JSON holds without loss of what can be kept.
 
     Mappings, sequences, sets, dataclasses, enums, paths, dates, numbers, small arrays and objects
     that know themselves as a dict are kept in kind; any other object becomes its repr
     without memory addresses, so that equal runs have equal params. A value inside itself
-    becomes `"<cycle>"`. `restore` undoes the spelling of non-finite numbers.
+    becomes `"<cycle>"`. `restore` undoes the spelling of non-finite numbers. `spell` is asked about
+    objects whose kind is unknown before their repr is taken, and returns None to pass.
     """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, enum.Enum):
-        return plain(value.value, _parents=_parents)
+        return plain(value.value, spell=spell, _parents=_parents)
     if isinstance(value, str):
         return _escape(text(str(value)))
     if isinstance(value, (int, float)):
@@ -169,16 +173,16 @@ def plain(value: Any, *, _parents: tuple[int, ...] = ()) -> Any:
         return whole if isinstance(whole, int) else _float_word(whole)
     if id(value) in _parents or len(_parents) >= _MAX_DEPTH:
         return "<cycle>" if id(value) in _parents else "<too deep>"
-    return _plain_object(value, (*_parents, id(value)))
+    return _plain_object(value, spell, (*_parents, id(value)))
 
 
-def _plain_object(value: Any, parents: tuple[int, ...]) -> Any:
+def _plain_object(value: Any, spell: Spell | None, parents: tuple[int, ...]) -> Any:
     if isinstance(value, Mapping):
-        return {_key(key): plain(item, _parents=parents) for key, item in value.items()}
+        return {_key(key): plain(item, spell=spell, _parents=parents) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item, _parents=parents) for item in value]
+        return [plain(item, spell=spell, _parents=parents) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted((plain(item, _parents=parents) for item in value), key=repr)
+        return sorted((plain(item, spell=spell, _parents=parents) for item in value), key=repr)
     if isinstance(value, (PurePath, os.PathLike)):
         return _escape(text(os.fspath(value))) if isinstance(os.fspath(value), str) else repr(value)
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
@@ -189,8 +193,8 @@ def _plain_object(value: Any, parents: tuple[int, ...]) -> Any:
         return f"{value.__module__}.{value.__qualname__}"
     fields = _fields(value)
     if fields is not None:
-        return {_key(key): plain(item, _parents=parents) for key, item in fields.items()}
-    return _plain_number_or_repr(value, parents)
+        return {_key(key): plain(item, spell=spell, _parents=parents) for key, item in fields.items()}
+    return _plain_number_or_repr(value, spell, parents)
 
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:
@@ -211,7 +215,7 @@ def _fields(value: Any) -> Mapping[Any, Any] | None:
     return None
 
 
-def _plain_number_or_repr(value: Any, parents: tuple[int, ...]) -> Any:
+def _plain_number_or_repr(value: Any, spell: Spell | None, parents: tuple[int, ...]) -> Any:
     tolist = getattr(value, "tolist", None)
     if callable(tolist) and getattr(value, "size", 0) is not None:
         size = math.prod(getattr(value, "shape", ()) or (1,))
@@ -222,7 +226,10 @@ def _plain_number_or_repr(value: Any, parents: tuple[int, ...]) -> Any:
         with suppress(TypeError, ValueError, OverflowError):  # a symbol, a fraction beyond floats
             return plain(float(value), _parents=parents)
     if isinstance(value, Iterable) and isinstance(value, Sized) and len(value) <= _LARGEST_ARRAY:
-        return [plain(item, _parents=parents) for item in value]
+        return [plain(item, spell=spell, _parents=parents) for item in value]
+    known = None if spell is None else spell(value)
+    if known is not None:
+        return plain(known, _parents=parents)  # not asked again: what it returns is as far as it goes
     return _escape(text(_ADDRESS.sub("", repr(value)))[:_LARGEST_ARRAY])
 
 

@@ -62,6 +62,10 @@ class Services(Protocol):
         """Resolve `NAME@ALIAS` or `NAME:VERSION`; raise RegistryError."""
         ...
 
+    def to_json(self, value: object) -> Any:
+        """Return a JSON-safe tree for a value of a type nobody here knows, or None."""
+        ...
+
     def dataset_version(self, uri: str) -> tuple[str, str | None] | None:
         """Return the version and digest of data that some system keeps, or None."""
         ...
@@ -110,7 +114,7 @@ class Run:
         self._keeps = isinstance(writer, JournalWriter)  # else the calls are checked and nothing is stored
         self._pid = os.getpid()
         self._closing = threading.RLock()  # a signal handler may finish what it interrupted finishing
-        self.config = ConfigMapping(self._log_params, params or {})
+        self.config = ConfigMapping(self._log_params, params or {}, services.to_json if self._keeps else None)
         """The run's parameters: a dict, nested as given, also readable as attributes; each change is logged."""
         self.summary = SummaryMapping(self._log_summary)
         """Summary values set by hand, which win over what the metrics imply."""
