@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from unitrack.events import Alert, Capture, Console, MetricDefinition, Summary, System
@@ -59,6 +59,7 @@ class Replays:
     @settings(
         max_examples=15,
         deadline=None,
+        phases=[Phase.explicit, Phase.generate],  # to make a failing run small would take minutes with a slow tracker
         suppress_health_check=[
             HealthCheck.function_scoped_fixture,
             HealthCheck.differing_executors,
