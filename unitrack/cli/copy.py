@@ -22,7 +22,7 @@ from unitrack.dispatch.dispatcher import Dispatch, SyncReport, sync
 from unitrack.errors import UnitrackError
 from unitrack.foreign import ForeignRun, Reader, ReadsBackend
 from unitrack.importing import ImportReport, import_runs
-from unitrack.journal.cursor import load_cursor
+from unitrack.journal.cursor import cursor_path, load_cursor
 from unitrack.plugins import load_plugins
 from unitrack.reader import Store, open_store
 
@@ -256,6 +256,9 @@ def _render(report: _Report, console: Console) -> None:
             console.print(f"{each.run}: logged and read back: {difference}", style="red")
         if each.reason:
             console.print(f"{each.run}: {each.reason}")
+        if each.state == "different":
+            anew = cursor_path(Path("runs") / each.run, report.backend)
+            console.print(f"{each.run}: to send it anew, remove {anew} from the store and repeat")
     if report.error:
         console.print(f"{report.backend}: {report.error}", style="red")
     states = [each.state for each in report.runs]
