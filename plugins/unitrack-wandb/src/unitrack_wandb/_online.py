@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,19 @@ POSITION_KEY = "unitrack/position"
 _IN_CONFIG = ("names", "tags", "steps", "definitions", "by_hand", "lowered", "refused", "about")
 _POLL = 0.1
 _LONGEST_POLL = 1.0
+_SETTLING = 3.0
+"""Seconds without news from a client that nobody waits for any more."""
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What the summary says: how far the rows before it go, how far all else goes for sure, and of which config.
+
+    It is a text there, since some servers keep no trees in a summary.
+    """
+
+    writers: dict[str, int] = {}
+    sure: dict[str, int] = {}
+    revision: str = ""
 
 
 class OnlineRun:
@@ -63,8 +77,10 @@ class OnlineRun:
         self._server = Server(options.base_url, timeout=options.timeout)
         self._run: Any = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._revision = 0
+        self._revision = ""
         self._kept: dict[str, Any] = {}
+        self._there: dict[str, int] = {}
+        self._sure: dict[str, int] = {}
 
     # -- the run ---------------------------------------------------------------------------------
 
@@ -75,8 +91,10 @@ class OnlineRun:
         self._project = project_of(run, self._options, State())
         self._entity = self._options.entity or os.environ.get("WANDB_ENTITY")
         # Past the client first: a server that is down or refuses is told at once, and says why.
-        held = self._held()
+        held = self._settled()
         state = State() if held is None else state_of(held)
+        self._there, self._sure = _rows_of(held), dict(state.writers)
+        self._revision = "" if held is None else _revision(held)
         with translated(self._server.where):
             self._run = self._init(run, state)
             self._define_all(state)
@@ -86,6 +104,20 @@ class OnlineRun:
 
     def _held(self) -> Held | None:
         return self._server.held(entity=self._entity, project=self._project, run=self._key)
+
+    def _settled(self) -> Held | None:
+        """Return what the server has, once it holds still: the client of a killed worker may send on for a while."""
+        held = self._held()
+        while held is not None and held.state == "running":
+            time.sleep(_SETTLING)
+            before, held = held, self._held()
+            if held is not None and (held.lines, held.tail, held.summary) == (
+                before.lines,
+                before.tail,
+                before.summary,
+            ):
+                break
+        return held
 
     def _init(self, run: RunInfo, state: State) -> Any:
         import wandb
@@ -120,13 +152,16 @@ class OnlineRun:
             state.lowered = [(one.kind, one.name, one.detail) for one in lowerings.all]
             changed = self._keep(state) or any(isinstance(op, (ConfigOp, DefineOp, TagsOp)) for op in ops)
             if changed:
-                self._revision += 1
+                self._revision = secrets.token_hex(8)
                 self._set_about(state)
-            # A text, since some servers keep no trees in a summary.
-            self._run.summary[POSITION_KEY] = json.dumps(state.writers)
+            place = Progress(writers=state.writers, sure=self._sure, revision=self._revision)
+            self._run.summary[POSITION_KEY] = msgspec.json.encode(place).decode()
         return changed
 
     def _log(self, row: Row) -> None:
+        writer, _, seq = row.event.rpartition(":")
+        if int(seq) <= self._there.get(writer, 0):
+            return  # the row came before a kill; what else belongs to its batch may not have
         values = {key: json.loads(text) for key, text in row.values}
         if row.step is not None:
             values[STEP_KEY] = json.loads(row.step)
@@ -213,6 +248,7 @@ class OnlineRun:
         while True:
             held = self._held()
             if held is not None and self._is_there(held, state, changed=changed):
+                self._sure = dict(state.writers)
                 return
             if time.monotonic() > until:
                 raise RetryableError(
@@ -222,10 +258,8 @@ class OnlineRun:
             wait = min(wait * 1.5, _LONGEST_POLL)
 
     def _is_there(self, held: Held, state: State, *, changed: bool) -> bool:
-        if _position(held) != state.writers:
-            return False
-        kept = (held.config.get("unitrack") or {}).get("state") or {}
-        return not changed or kept.get("revision") == self._revision
+        is_there = _progress(held).writers == state.writers
+        return is_there and (not changed or _revision(held) == self._revision)
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -291,16 +325,30 @@ def state_of(held: Held) -> State:
     own = ("id", "project", "name", "group", "parent", "started", "names")
     state.about = {name: value for name, value in about.items() if name not in own}
     state.params = {name: value for name, value in held.config.items() if name not in ("unitrack", "_wandb")}
-    state.writers = _position(held)
-    for row in held.tail:  # rows that came without the summary
-        writer, _, seq = str(row.get(EVENT_KEY, "")).rpartition(":")
-        if writer and seq.isdigit():
-            state.writers[writer] = max(int(seq), state.writers.get(writer, 0))
+    progress = _progress(held)
+    # Rows and summary may come before a config that is still to come when the client dies.
+    state.writers = progress.writers if progress.revision == _revision(held) else progress.sure
     return state
 
 
-def _position(held: Held) -> dict[str, int]:
-    try:
-        return msgspec.json.decode(held.summary.get(POSITION_KEY) or "{}", type=dict[str, int])
-    except (TypeError, msgspec.DecodeError):
+def _rows_of(held: Held | None) -> dict[str, int]:
+    """Return the last row of each writer that is there, whatever else of its batch is."""
+    if held is None:
         return {}
+    found = dict(_progress(held).writers)
+    for row in held.tail:
+        writer, _, seq = str(row.get(EVENT_KEY, "")).rpartition(":")
+        if writer and seq.isdigit():
+            found[writer] = max(int(seq), found.get(writer, 0))
+    return found
+
+
+def _progress(held: Held) -> Progress:
+    try:
+        return msgspec.json.decode(held.summary.get(POSITION_KEY) or "{}", type=Progress)
+    except (TypeError, msgspec.DecodeError):
+        return Progress()
+
+
+def _revision(held: Held) -> str:
+    return str(((held.config.get("unitrack") or {}).get("state") or {}).get("revision") or "")

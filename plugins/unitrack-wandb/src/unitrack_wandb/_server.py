@@ -23,7 +23,7 @@ _QUERY = """
 query RunResumeStatus($project: String, $entity: String, $name: String!) {
   model(name: $project, entityName: $entity) {
     id name
-    bucket(name: $name, missingOk: true) { id name summaryMetrics config historyLineCount historyTail }
+    bucket(name: $name, missingOk: true) { id name state summaryMetrics config historyLineCount historyTail }
   }
 }
 """
@@ -37,6 +37,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any]
     tail: list[dict[str, Any]]
     lines: int = 0
+    state: str | None = None
 
 
 class Server:
@@ -60,7 +61,7 @@ class Server:
         config = {key: _unwrapped(value) for key, value in _tree(bucket.get("config")).items()}
         tail = [_tree(line) for line in _lines(bucket.get("historyTail"))]
         summary, lines = _tree(bucket.get("summaryMetrics")), bucket.get("historyLineCount") or 0
-        return Held(summary=summary, config=config, tail=tail, lines=lines)
+        return Held(summary=summary, config=config, tail=tail, lines=lines, state=bucket.get("state"))
 
     def ask(self, query: str, variables: dict[str, Any]) -> Any:
         """Return the data that answers a GraphQL query."""
