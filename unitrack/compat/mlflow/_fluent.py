@@ -62,8 +62,11 @@ def get_tracking_uri() -> str:
     return state.uri or f"unitrack://{state.store.absolute()}"
 
 
-def set_experiment(experiment_name: str | None = None, experiment_id: str | None = None) -> Experiment:
+def set_experiment(
+    experiment_name: str | None = None, experiment_id: str | None = None, trace_location: Any = None
+) -> Experiment:
     """Choose the project of runs to come; an experiment's name is its id."""
+    state.warned.ignored("mlflow.set_experiment", {"trace_location": trace_location})
     name = experiment_name or experiment_id
     if not name:
         raise UsageError("set_experiment takes a name")
@@ -71,9 +74,14 @@ def set_experiment(experiment_name: str | None = None, experiment_id: str | None
     return state.experiment(state.project)
 
 
-def create_experiment(name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None) -> str:
+def create_experiment(
+    name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None, trace_location: Any = None
+) -> str:
     """Return the id of the project `name`, which is its name: projects need no making."""
-    state.warned.ignored("mlflow.create_experiment", {"artifact_location": artifact_location, "tags": tags or None})
+    state.warned.ignored(
+        "mlflow.create_experiment",
+        {"artifact_location": artifact_location, "tags": tags or None, "trace_location": trace_location},
+    )
     return name
 
 
@@ -157,6 +165,7 @@ def log_metric(
     run_id: str | None = None, model_id: str | None = None, dataset: Any = None,
 ) -> None:  # fmt: skip
     """Log one number; `timestamp` is in milliseconds."""
+    state.warned.ignored("mlflow.log_metric", {"model_id": model_id, "dataset": dataset})
     calls.log_metrics(_written(run_id), {key: value}, step, timestamp)
 
 
@@ -165,6 +174,7 @@ def log_metrics(
     timestamp: int | None = None, model_id: str | None = None, dataset: Any = None,
 ) -> None:  # fmt: skip
     """Log numbers of one step."""
+    state.warned.ignored("mlflow.log_metrics", {"model_id": model_id, "dataset": dataset})
     calls.log_metrics(_written(run_id), metrics, step, timestamp)
 
 
@@ -236,6 +246,7 @@ def log_input(
     dataset: Any, context: str | None = None, tags: Mapping[str, str] | None = None, model: Any = None
 ) -> None:
     """Name the data the run reads."""
+    state.warned.ignored("mlflow.log_input", {"model": model})
     calls.log_input(_written(), dataset, context, tags)
 
 

@@ -85,9 +85,11 @@ class MlflowClient:
 
     def log_metric(
         self, run_id: str, key: str, value: Any, timestamp: int | None = None, step: float | None = None,
-        synchronous: bool | None = None, **_: Any,
+        synchronous: bool | None = None, dataset_name: str | None = None, dataset_digest: str | None = None,
+        model_id: str | None = None,
     ) -> None:  # fmt: skip
         """As `mlflow.log_metric`, in the run or project named."""
+        state.warned.ignored("MlflowClient.log_metric", {"model_id": model_id, "dataset_name": dataset_name})
         calls.log_metrics(state.written(run_id), {key: value}, step, timestamp)
 
     def log_param(self, run_id: str, key: str, value: Any, synchronous: bool | None = None) -> Any:
@@ -132,7 +134,7 @@ class MlflowClient:
 
     def log_image(
         self, run_id: str, image: Any, artifact_file: str | None = None, key: str | None = None,
-        step: float | None = None, **_: Any,
+        step: float | None = None, timestamp: int | None = None, synchronous: bool | None = None,
     ) -> None:  # fmt: skip
         """As `mlflow.log_image`, in the run or project named."""
         calls.log_image(state.written(run_id), image, artifact_file, key, step)

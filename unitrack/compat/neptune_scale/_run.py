@@ -69,16 +69,16 @@ class Run:
             self._run.log_at(at, data, step)
 
     def log_configs(
-        self, data: Mapping[str, Any] | None = None, *, flatten: bool = False, cast_unsupported: bool = False
+        self, data: Mapping[str, Any] | None = None, flatten: bool = False, cast_unsupported: bool = False
     ) -> None:
         """Set parameters, in the types they have; nested ones stay nested."""
         self._run.config.update(data or {})
 
-    def add_tags(self, tags: Iterable[str], *, group_tags: bool = False) -> None:
+    def add_tags(self, tags: Iterable[str], group_tags: bool = False) -> None:
         """Add tags; group tags are tags like any other."""
         self._run.set_tags(list(tags))
 
-    def remove_tags(self, tags: Iterable[str], *, group_tags: bool = False) -> None:
+    def remove_tags(self, tags: Iterable[str], group_tags: bool = False) -> None:
         """Take tags off."""
         self._run.remove_tags(list(tags))
 
@@ -130,7 +130,7 @@ class Run:
 
     # -- the run ---------------------------------------------------------------------------------
 
-    def close(self, *, timeout: float | None = None) -> None:
+    def close(self, timeout: float | None = None) -> None:
         """End the run."""
         self._run.finish(timeout=timeout)
 

@@ -10,10 +10,14 @@ __all__ = ["File", "Histogram"]
 
 
 class File:
-    """A file by its path or bytes."""
+    """A file by its path or bytes; where Neptune would store it has no meaning here."""
 
     def __init__(
-        self, source: str | os.PathLike[str] | bytes, mime_type: str | None = None, size: int | None = None
+        self,
+        source: str | os.PathLike[str] | bytes,
+        mime_type: str | None = None,
+        size: int | None = None,
+        destination: str | None = None,
     ) -> None:
         self.source = source if isinstance(source, bytes) else Path(source)
         self.mime_type = mime_type

@@ -25,6 +25,7 @@ from unitrack.compat.wandb._module import (
     log_model,
     login,
     mark_preempting,
+    require,
     save,
     setup,
     teardown,
@@ -41,16 +42,17 @@ from unitrack.errors import UnitrackError
 from unitrack.errors import UsageError as _UsageError
 
 __all__ = [
-    "AlertLevel", "Artifact", "Audio", "Error", "Histogram", "Html", "Image", "Plotly", "Run", "Settings", "Table",
-    "UsageError", "Video", "alert", "config", "define_metric", "errors", "finish", "init", "join", "log",
-    "log_artifact", "log_model", "login", "mark_preempting", "plot", "run", "save", "setup", "summary", "teardown",
-    "termerror", "termlog", "termwarn", "unwatch", "use_artifact", "use_model", "util", "watch",
+    "AlertLevel", "Artifact", "Audio", "CommError", "Error", "Histogram", "Html", "Image", "Plotly", "Run",
+    "Settings", "Table", "UsageError", "Video", "alert", "config", "data_types", "define_metric", "errors", "finish",
+    "init", "join", "log", "log_artifact", "log_model", "login", "mark_preempting", "plot", "require", "run", "save",
+    "setup", "summary", "teardown", "termerror", "termlog", "termwarn", "unwatch", "use_artifact", "use_model",
+    "util", "watch",
 ]  # fmt: skip
 
 # Code that asks for a client of some age gets the one whose behaviour is followed.
 __version__ = "0.31.0"
 
-Error = UnitrackError
+Error = CommError = UnitrackError
 UsageError = _UsageError
 join = finish
 
@@ -58,6 +60,10 @@ _CHARTS = "log a wandb.Table with the values, or a matplotlib or plotly figure"
 errors = Namespace(
     "wandb.errors", "catch wandb.Error", Error=UnitrackError, UsageError=_UsageError, CommError=UnitrackError,
     UnsupportedError=UnsupportedError, ConfigError=_UsageError,
+)  # fmt: skip
+data_types = Namespace(
+    "wandb.data_types", "see docs/compat.md for the media there are", Audio=Audio, Histogram=Histogram, Html=Html,
+    Image=Image, Plotly=Plotly, Table=Table, Video=Video,
 )  # fmt: skip
 util = Namespace("wandb.util", "it is internal to W&B", generate_id=generate_id)
 plot = Namespace("wandb.plot", _CHARTS, **{name: getattr(_plot, name) for name in _plot.__all__ if name != "Chart"})

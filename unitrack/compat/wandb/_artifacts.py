@@ -34,6 +34,8 @@ class Artifact:
         metadata: dict[str, Any] | None = None,
         incremental: bool = False,
         use_as: str | None = None,
+        storage_region: str | None = None,
+        digest_algorithm: Any = None,
     ) -> None:
         if incremental:
             raise refuse("wandb.Artifact(incremental=True)", "add all files: equal ones are stored once anyway")
@@ -103,7 +105,9 @@ class Artifact:
                 place.write_bytes(data)
 
     @contextmanager
-    def new_file(self, name: str, mode: str = "x", encoding: str | None = None) -> Iterator[IO[Any]]:
+    def new_file(
+        self, name: str, mode: str = "x", encoding: str | None = None, policy: str | None = None
+    ) -> Iterator[IO[Any]]:
         """Open a new file of the artifact for writing."""
         with open(self._place(name), mode, encoding=encoding or (None if "b" in mode else "utf-8")) as file:
             yield file

@@ -16,8 +16,8 @@ from unitrack.errors import UsageError
 
 __all__ = [
     "AlertLevel", "Settings", "active", "alert", "define_metric", "finish", "generate_id", "init", "log",
-    "log_artifact", "log_model", "login", "mark_preempting", "save", "setup", "teardown", "termerror", "termlog",
-    "termwarn", "unwatch", "use_artifact", "use_model", "watch",
+    "log_artifact", "log_model", "login", "mark_preempting", "require", "save", "setup", "teardown", "termerror",
+    "termlog", "termwarn", "unwatch", "use_artifact", "use_model", "watch",
 ]  # fmt: skip
 
 _REINIT = {True: "finish_previous", False: "return_previous", None: "return_previous", "default": "return_previous"}
@@ -73,7 +73,6 @@ def init(
     job_type: str | None = None,
     mode: str | None = None,
     force: bool | None = None,
-    anonymous: Any = None,
     reinit: Any = None,
     resume: Any = None,
     resume_from: str | None = None,
@@ -83,6 +82,7 @@ def init(
     sync_tensorboard: bool | None = None,
     monitor_gym: bool | None = None,
     settings: Any = None,
+    anonymous: Any = None,
 ) -> Run:
     """Begin a run and make it `wandb.run`. A run that is open is returned unless `reinit` says otherwise."""
     _refuse(resume_from=resume_from, fork_from=fork_from, tensorboard=tensorboard or sync_tensorboard, gym=monitor_gym)
@@ -213,6 +213,10 @@ def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
 def login(*_args: Any, **_options: Any) -> bool:
     """Do nothing and say yes: no account is needed, and a key that is passed is not looked at."""
     return True
+
+
+def require(requirement: Any = None, experiment: Any = None) -> None:
+    """Do nothing: W&B's own experiments have no part in this."""
 
 
 def setup(settings: Any = None) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import glob
+import glob as _glob
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -25,6 +25,14 @@ __all__ = ["Run"]
 _LEVELS: dict[str, Literal["info", "warning", "error"]] = {
     "INFO": "info", "WARN": "warning", "WARNING": "warning", "ERROR": "error",
 }  # fmt: skip
+
+
+def _is_python(path: str) -> bool:
+    return path.endswith(".py")
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
 
 
 class Run:
@@ -119,6 +127,16 @@ class Run:
         """The run's folder; `unitrack ui` and the trackers it is sent to have pages."""
         return self._run.path.absolute().as_uri()
 
+    @property
+    def project_url(self) -> str:
+        """The store's folder."""
+        return self._run.spec.store.absolute().as_uri()
+
+    @property
+    def offline(self) -> bool:
+        """Always True: training talks to no server."""
+        return True
+
     def get_url(self) -> str:
         """Return `url`."""
         return self.url
@@ -167,8 +185,9 @@ class Run:
         step_sync: bool | None = None,
         hidden: bool | None = None,
         summary: str | None = None,
-        goal: str | None = None,
         overwrite: bool | None = None,
+        *,
+        goal: str | None = None,
     ) -> Any:
         """Say what a metric means. A name ending in `*` holds for each metric it fits, from its first value on."""
         self._warned.ignored("wandb.define_metric", {"hidden": hidden or None})
@@ -194,11 +213,16 @@ class Run:
     # -- files and artifacts ---------------------------------------------------------------------
 
     def save(
-        self, glob_str: str | os.PathLike[str], base_path: str | os.PathLike[str] | None = None, policy: str = "live"
+        self,
+        glob_str: str | os.PathLike[str],
+        base_path: str | os.PathLike[str] | None = None,
+        policy: str = "live",
+        glob: bool = True,
     ) -> list[str]:
         """Keep files now, and again at the end if they changed (`policy` other than `now`). Returns their paths."""
-        root = Path(base_path) if base_path is not None else None
-        found = [Path(path) for path in sorted(glob.glob(os.fspath(glob_str), recursive=True)) if os.path.isfile(path)]
+        root, pattern = Path(base_path) if base_path is not None else None, os.fspath(glob_str)
+        matching = sorted(_glob.glob(pattern, recursive=True)) if glob else [pattern]
+        found = [Path(path) for path in matching if os.path.isfile(path)]
         if not found:
             self._warned.say(f"wandb.save: no file matches {os.fspath(glob_str)!r}")
         for path in found:
@@ -248,18 +272,21 @@ class Run:
         artifact._log_to(self._run, [*words, *(tags or [])])
         return artifact
 
-    upsert_artifact = finish_artifact = log_artifact
-
     def log_model(self, path: str, name: str | None = None, aliases: list[str] | None = None) -> None:
         """Log a model's file or folder."""
         self.log_artifact(path, name=name, type="model", aliases=aliases)
 
-    def log_code(self, root: str | None = ".", name: str | None = None, **_options: Any) -> _artifacts.Artifact:
-        """Log the Python files below `root` as an artifact of type `code`."""
+    def log_code(
+        self,
+        root: str | None = ".",
+        name: str | None = None,
+        include_fn: Callable[[str], bool] = _is_python,
+        exclude_fn: Callable[[str], bool] = _is_hidden,
+    ) -> _artifacts.Artifact:
+        """Log the files below `root` that are wanted, by default Python's, as an artifact of type `code`."""
         artifact = _artifacts.Artifact(name or f"source-{self.project.replace('/', '-')}", "code")
         for path, file in files_below(root or "."):
-            hidden = any(part.startswith(".") for part in path.split("/"))
-            if file.suffix == ".py" and not hidden:
+            if include_fn(path) and not exclude_fn(path):
                 artifact.add_file(file, path)
         return self.log_artifact(artifact)
 
