@@ -17,6 +17,7 @@ __all__ = ["STYLES", "folders", "show_status"]
 STYLES = {"sent": "green", "live": "cyan", "busy": "yellow", "pending": "yellow", "failed": "red"}
 _MOST_ROWS = 20
 _MOST_LOWERED = 20
+_LONGEST_ERROR = 60
 
 
 def folders(store: Path) -> list[Path]:
@@ -62,7 +63,7 @@ def _render(found: Sequence[BackendStatus], console: Console, *, most: int | Non
     columns = ["run", "backend", "state", "sent", "pending", "lag", "dead", "lowered", "last error"]
     rows = [
         (one.run, one.backend, styled(one.state, STYLES[one.state]), one.sent, one.pending, duration(one.lag),
-         one.dead, len(one.lowered), one.error)
+         one.dead, len(one.lowered), _short(one.error))
         for one in shown
     ]  # fmt: skip
     if rows or most is None:
@@ -73,8 +74,14 @@ def _render(found: Sequence[BackendStatus], console: Console, *, most: int | Non
         _render_lowered(shown, console)
 
 
+def _short(error: str | None) -> str | None:
+    return error if error is None or len(error) <= _LONGEST_ERROR else f"{error[:_LONGEST_ERROR]}..."
+
+
 def _render_lowered(found: Iterable[BackendStatus], console: Console) -> None:
     for one in found:
+        if one.error is not None and _short(one.error) != one.error:
+            console.print(f"{one.backend}: {one.run}: {one.error}", style="red")
         for each in one.lowered[:_MOST_LOWERED]:
             console.print(f"{one.backend}: {one.run}: {each.kind}: {each.name}: {each.detail}", style="dim")
         if len(one.lowered) > _MOST_LOWERED:

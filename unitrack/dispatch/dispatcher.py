@@ -32,8 +32,10 @@ Observer = Callable[[str, Message], None]
 
 _RESTARTS = 3
 _RESTART = RetryPolicy(first=0.5, cap=10.0)
+_TIME_TO_START = 60.0
 _TIME_TO_LEAVE = 10.0
 _MOST_KEPT = 1000
+_MOST_SAID = 16_000_000
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +157,7 @@ class _Hand:
         self._start_at, self._ready = None, False
         if self._dispatch.beside and self._leave_claimed():
             return
-        self._deadline = time.monotonic() + self._dispatch.stall
+        self._deadline = time.monotonic() + max(self._dispatch.stall, _TIME_TO_START)
         python = self._settings.python
         try:
             self._process = subprocess.Popen(
@@ -230,6 +232,9 @@ class _Hand:
             self.start()
         elif self._process is not None and time.monotonic() > self._deadline:
             self._process.kill()
+        if os.fstat(self._said.fileno()).st_size > _MOST_SAID:  # a client that chatters for months must not fill /tmp
+            self._said.seek(0)
+            self._said.truncate()
 
     def ended(self) -> None:
         """Take note that the process is gone: through, or to be started again."""

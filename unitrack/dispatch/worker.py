@@ -120,7 +120,8 @@ class Worker:
         if self._clock() < self._rest_until:
             return False
         for delivery in self.held:
-            self._serve(delivery.folder, grace=False)
+            if delivery.run in self._open:
+                self._serve(delivery.folder, grace=False)
         until = self._clock() + _SWEEP
         for folder, fresh in self._watch.candidates():
             if self._clock() < self._rest_until:
@@ -297,6 +298,8 @@ class Worker:
         """Wait, and raise _Wanted if the run that is being served is asked for. One that doesn't follow keeps it."""
         self._wait(seconds)
         current = self._open.get(self._current)
+        if seconds and self._job.follow:
+            self._hand_over_but(current)
         if self._job.follow and current is not None and current.claim.is_wanted():
             raise _Wanted
 
@@ -304,8 +307,11 @@ class Worker:
         """Wait between two rounds, and hand over whatever is asked for."""
         self._current = ""
         self._wait(seconds)
+        self._hand_over_but(None)
+
+    def _hand_over_but(self, current: Delivery | None) -> None:
         for delivery in self.held:
-            if delivery.claim.is_wanted():
+            if delivery is not current and delivery.claim.is_wanted():
                 self._hand_over(delivery)
 
 
