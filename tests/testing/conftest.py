@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 import unitrack
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """Return a folder in which the plugin `shelf` is installed, to be put on PYTHONPATH."""
+def python_path(tmp_path_factory):
+    """Return the PYTHONPATH with which processes find the plugin `shelf`."""
     site = tmp_path_factory.mktemp("site")
-    for name in ("shelf", "broken", "shelf_target"):
-        shutil.copy(HERE / f"{name}.py", site)
     about = site / "shelf-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: shelf\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[unitrack]\nshelf = shelf\n")
-    return os.pathsep.join([str(site), str(Path(unitrack.__file__).parents[1])])
+    return os.pathsep.join(map(str, (site, SUPPORT, Path(unitrack.__file__).parents[1])))

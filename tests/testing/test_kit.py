@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 import sys
 import xml.etree.ElementTree
 from collections import defaultdict
 from pathlib import Path
 
+import broken
 import pytest
 
 from unitrack.testing import BackendTests
 
-HERE = Path(__file__).parent
-BROKEN = runpy.run_path(str(HERE / "broken.py"))
+SUITE = Path(__file__).with_name("kit_on_shelves.py")
 
 
 @pytest.fixture(scope="module")
-def outcomes(site, tmp_path_factory):
+def outcomes(python_path, tmp_path_factory):
     """Return which tests ran and which failed, by fault."""
     report = tmp_path_factory.mktemp("report") / "junit.xml"
     command = [
-        sys.executable, "-m", "pytest", str(HERE / "kit_on_shelves.py"), "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
+        sys.executable, "-m", "pytest", str(SUITE), "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
         "--basetemp", str(report.parent / "tmp"), "--tb=line",
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": site, "UNITRACK_TESTS_REQUIRE_ALL": "1"}  # the same examples each time
+    environment = {
+        **os.environ,
+        "PYTHONPATH": python_path,
+        "UNITRACK_TESTS_REQUIRE_ALL": "1",
+    }  # the same examples each time
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-3000:]
     ran, failed = defaultdict(set), defaultdict(set)
@@ -45,10 +48,10 @@ def test_a_correct_backend_passes_every_test(outcomes):
     assert not failed["correct"]
 
 
-@pytest.mark.parametrize("fault", BROKEN["FAULTS"])
+@pytest.mark.parametrize("fault", broken.FAULTS)
 def test_a_broken_backend_fails_the_test_that_says_what_is_wrong(outcomes, fault):
     _, failed = outcomes
-    assert BROKEN["CAUGHT_BY"][fault] in failed[fault]
+    assert broken.CAUGHT_BY[fault] in failed[fault]
 
 
 # What else fails on each of the six, beside tests of everything at once: nothing that has nothing to do with it.
@@ -73,7 +76,7 @@ ALSO = {
 @pytest.mark.parametrize("fault", ALSO)
 def test_no_test_fails_that_has_nothing_to_do_with_the_fault(outcomes, fault):
     _, failed = outcomes
-    assert failed[fault] - ALL_AT_ONCE - {BROKEN["CAUGHT_BY"][fault]} == ALSO[fault]
+    assert failed[fault] - ALL_AT_ONCE - {broken.CAUGHT_BY[fault]} == ALSO[fault]
 
 
 def test_there_is_no_test_that_can_not_fail(outcomes):

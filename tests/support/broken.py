@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 import math
 import os
-import re
+
+import broken_arrival as arrival
 
 from unitrack.backend import Lowering
 
@@ -129,185 +130,6 @@ def loses_parents(base):
     class Broken(base):
         def parent(self, parent):
             return ()
-
-    return Broken
-
-
-# -- arrival -------------------------------------------------------------------------------------
-
-
-def cuts_params(base):
-    class Broken(base):
-        def param(self, name, value):
-            yield from super().param(name, value[:250] if isinstance(value, str) else value)
-
-    return Broken
-
-
-def keeps_the_first_param(base):
-    class Broken(base):
-        def open(self, run, acked):
-            self.seen = set()
-            return super().open(run, acked)
-
-        def param(self, name, value):
-            if name not in self.seen:
-                self.seen.add(name)
-                yield from super().param(name, value)
-
-    return Broken
-
-
-def holds_top_level_params_only(base):
-    class Broken(base):
-        def param(self, name, value):
-            if "/" not in name:
-                yield from super().param(name, value)
-
-    return Broken
-
-
-def strips_texts(base):
-    class Broken(base):
-        def param(self, name, value):
-            yield from super().param(name, value.strip() if isinstance(value, str) else value)
-
-    return Broken
-
-
-def cleans_names(base):
-    class Broken(base):
-        def metric(self, name, step, value):
-            yield from super().metric(re.sub(r"[^\w./-]", "_", name), step, value)
-
-    return Broken
-
-
-def cuts_names(base):
-    class Broken(base):
-        def metric(self, name, step, value):
-            yield from super().metric(name[:250], step, value)
-
-    return Broken
-
-
-def rounds_steps(base):
-    class Broken(base):
-        def metric(self, name, step, value):
-            yield from super().metric(name, None if step is None else int(step), value)
-
-    return Broken
-
-
-def drops_lower_steps(base):
-    class Broken(base):
-        def open(self, run, acked):
-            self.last = -1
-            return super().open(run, acked)
-
-        def metric(self, name, step, value):
-            if step is None or step >= self.last:
-                self.last = self.last if step is None else step
-                yield from super().metric(name, step, value)
-
-    return Broken
-
-
-def has_single_precision(base):
-    import struct
-
-    class Broken(base):
-        def metric(self, name, step, value):
-            (value,) = struct.unpack("f", struct.pack("f", max(-3e38, min(3e38, value))))
-            yield from super().metric(name, step, value)
-
-    return Broken
-
-
-def never_removes_tags(base):
-    class Broken(base):
-        def tags(self, add, remove):
-            return super().tags(add, [])
-
-    return Broken
-
-
-def flattens_folders(base):
-    class Broken(base):
-        def file(self, path, data):
-            return super().file(path.rpartition("/")[2], data)
-
-    return Broken
-
-
-def keeps_the_first_artifact(base):
-    class Broken(base):
-        def file(self, path, data):
-            self.paths = {path: data, **getattr(self, "paths", {})}
-            return super().file(path, self.paths[path])
-
-    return Broken
-
-
-def loses_media(base):
-    class Broken(base):
-        def media(self, event):
-            return ()
-
-    return Broken
-
-
-def loses_datasets(base):
-    class Broken(base):
-        def map(self, event):
-            return [entry for entry in super().map(event) if entry[0] != "dataset"]
-
-    return Broken
-
-
-def says_that_all_went_well(base):
-    class Broken(base):
-        def close(self, status, ended):
-            super().close("finished", ended)
-
-    return Broken
-
-
-def ends_live_runs(base):
-    class Broken(base):
-        def close(self, status, ended):
-            super().close(status or "finished", ended)
-
-    return Broken
-
-
-def takes_nothing_after_the_end(base):
-    class Broken(base):
-        def open(self, run, acked):
-            self.ended = (self.place(run) / "status").exists()
-            return super().open(run, acked)
-
-        def write(self, key, entries):
-            if not self.ended:
-                super().write(key, entries)
-
-    return Broken
-
-
-def tells_records_apart_by_number(base):
-    class Broken(base):
-        def key(self, record):
-            return ("any", record.event.seq)
-
-    return Broken
-
-
-def lowers_what_it_holds(base):
-    class Broken(base):
-        def lost(self, event):
-            yield from super().lost(event)
-            for name in getattr(event, "values", ()):
-                yield Lowering(kind="step", name=name, detail="perhaps")
 
     return Broken
 
@@ -471,25 +293,25 @@ OTHERS = {
     keeps_the_first_run: "one_backend_serves_runs_one_after_another",
     tells_another_target_each_time: "the_state_survives_the_cursor",
     loses_parents: "a_child_names_its_parent",
-    lowers_what_it_holds: "a_plain_run_arrives_whole_and_nothing_is_lowered",
-    holds_top_level_params_only: "params_keep_their_nesting_and_types",
-    strips_texts: "texts_of_every_kind_arrive",
-    cuts_params: "long_params_arrive_or_are_told",
-    keeps_the_first_param: "a_changed_param_has_its_last_value_or_is_told",
-    drops_lower_steps: "steps_that_repeat_go_back_or_are_missing",
-    rounds_steps: "fractional_steps",
-    has_single_precision: "numbers_of_every_size",
-    cleans_names: "names_come_back_and_none_takes_anothers_place",
-    cuts_names: "names_of_a_thousand_characters",
-    never_removes_tags: "tags_are_added_and_removed",
-    flattens_folders: "artifacts_arrive_under_their_names",
-    keeps_the_first_artifact: "an_artifact_that_is_logged_twice_has_its_last_bytes",
-    loses_media: "media_arrive",
-    loses_datasets: "datasets_arrive",
-    says_that_all_went_well: "the_end_of_a_run_is_told",
-    ends_live_runs: "a_live_run_has_no_end_yet",
-    takes_nothing_after_the_end: "a_resumed_run_goes_on_where_it_ended",
-    tells_records_apart_by_number: "all_ranks_write_one_run",
+    arrival.lowers_what_it_holds: "a_plain_run_arrives_whole_and_nothing_is_lowered",
+    arrival.holds_top_level_params_only: "params_keep_their_nesting_and_types",
+    arrival.strips_texts: "texts_of_every_kind_arrive",
+    arrival.cuts_params: "long_params_arrive_or_are_told",
+    arrival.keeps_the_first_param: "a_changed_param_has_its_last_value_or_is_told",
+    arrival.drops_lower_steps: "steps_that_repeat_go_back_or_are_missing",
+    arrival.rounds_steps: "fractional_steps",
+    arrival.has_single_precision: "numbers_of_every_size",
+    arrival.cleans_names: "names_come_back_and_none_takes_anothers_place",
+    arrival.cuts_names: "names_of_a_thousand_characters",
+    arrival.never_removes_tags: "tags_are_added_and_removed",
+    arrival.flattens_folders: "artifacts_arrive_under_their_names",
+    arrival.keeps_the_first_artifact: "an_artifact_that_is_logged_twice_has_its_last_bytes",
+    arrival.loses_media: "media_arrive",
+    arrival.loses_datasets: "datasets_arrive",
+    arrival.says_that_all_went_well: "the_end_of_a_run_is_told",
+    arrival.ends_live_runs: "a_live_run_has_no_end_yet",
+    arrival.takes_nothing_after_the_end: "a_resumed_run_goes_on_where_it_ended",
+    arrival.tells_records_apart_by_number: "all_ranks_write_one_run",
     forgets_its_place_while_live: "a_replay_while_the_run_goes_on",
     forgets_its_place_between_objects: "any_part_may_come_again",
     lowers_by_batch: "batches_of_one_and_of_a_thousand_give_the_same",
