@@ -350,12 +350,16 @@ def test_nested_runs_and_data_come_back_as_mlflows(tmp_path):
     printed = train(
         tmp_path,
         """
-        import json, mlflow, pandas
+        import json, mlflow, os, pandas
         frame = pandas.DataFrame({"a": [1, 2]})
         with mlflow.start_run() as outer:
             mlflow.log_input(mlflow.data.from_pandas(frame, source="https://host/a.csv", name="frame"), context="train")
             with mlflow.start_run(nested=True) as inner:
                 mlflow.log_metric("m", 1)
+            if (child := os.fork()) == 0:
+                mlflow.log_metric("forked", 1, run_id=outer.info.run_id)
+                os._exit(0)
+            os.waitpid(child, 0)
             mlflow.log_table({"x": [1]}, "rows.json")
             mlflow.log_table({"x": [2]}, "rows.json")
         read = mlflow.get_run(outer.info.run_id)
@@ -363,10 +367,10 @@ def test_nested_runs_and_data_come_back_as_mlflows(tmp_path):
         children = mlflow.MlflowClient().search_runs(["0"], f"tags.mlflow.parentRunId = '{outer.info.run_id}'")
         print(json.dumps([used.dataset.name, used.dataset.source_type, used.tags[0].value,
                           [each.info.run_id for each in children] == [inner.info.run_id],
-                          len(mlflow.load_table("rows.json", [outer.info.run_id]))]))
+                          len(mlflow.load_table("rows.json", [outer.info.run_id])), read.data.metrics]))
         """,
     )
-    assert json.loads(printed.splitlines()[-1]) == ["frame", "http", "train", True, 2]
+    assert json.loads(printed.splitlines()[-1]) == ["frame", "http", "train", True, 2, {"forked": 1.0}]
 
 
 # -- what a journal can't do ---------------------------------------------------------------------

@@ -81,7 +81,7 @@ class Summary(_Items):
 
     def note(self, values: Mapping[str, Any]) -> None:
         """Take note of what was logged; nothing is written."""
-        self._last.update(values)
+        self._last.update({name: value for name, value in values.items() if isinstance(value, (int, float, str))})
 
     def __getitem__(self, key: str) -> Any:
         return self._target[key] if key in self._target else self._last[key]

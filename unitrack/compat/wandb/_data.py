@@ -202,6 +202,8 @@ class _Recognised(Shown):
 
 def rows_of(values: Mapping[str, Any], warned: Warned) -> list[dict[str, Any]]:
     """Return dicts that `Run.log` takes: the first has all the numbers, more hold further media of the same name."""
+    if all(type(value) in (float, int) for value in values.values()):
+        return [dict(values)] if values else []
     rows: list[dict[str, Any]] = [{}]
     for name, value in _flat(values, ""):
         for part, shown in _parts(name, value, warned):

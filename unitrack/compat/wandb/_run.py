@@ -176,7 +176,7 @@ class Run:
             for row in rows:
                 self._metrics.define_new(row)
                 self._run.log(row, at)
-                self.summary.note({name: value for name, value in row.items() if isinstance(value, (int, float, str))})
+                self.summary.note(row)
 
     def define_metric(
         self,
