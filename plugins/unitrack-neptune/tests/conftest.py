@@ -17,8 +17,12 @@ from unitrack.events import RunStarted
 from unitrack.journal import layout
 from unitrack.journal.writer import JournalWriter, WriterInfo
 from unitrack_neptune import NeptuneFactory
+from unitrack_neptune._options import QUIET
 
-with warnings.catch_warnings():
+# The clients read their settings when they are imported, which here is before the plugin sets them.
+with pytest.MonkeyPatch.context() as early, warnings.catch_warnings():
+    for name, word in QUIET.items():
+        early.setenv(name, word)
     warnings.simplefilter("ignore")  # both clients warn at import on their own account
     import neptune.core.components.queue.disk_queue as legacy_queue
     from neptune.internal.operation import Operation as LegacyOperation

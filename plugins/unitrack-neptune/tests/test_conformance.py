@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from types import SimpleNamespace
 
@@ -81,8 +82,13 @@ def _neutral(held):
     }
     files = {(own(path, "artifacts/") or own(path, "media/") or path): data for path, data in held.files.items()}
     for name, points in gathered("media/").items():
-        for number, (_, value) in enumerate(points):
-            files[f"{name}#{number}"] = value.encode() if isinstance(value, str) else value
+        seen = set()
+        for number, (step, value) in enumerate(points):
+            data = value.encode() if isinstance(value, str) else value
+            # The kit counts the same content of one name once, at whatever steps; at one step it must be there once.
+            mark = f"again-{number}" if (step, data) in seen else hashlib.sha256(data).hexdigest()[:8]
+            seen.add((step, data))
+            files[f"{name}#{mark}"] = data
     texts = {own(path, "tags/"): text for path, text in held.fields.items() if own(path, "tags/") is not None}
     status = held.fields.get("unitrack/status")
     return HeldRun(

@@ -17,9 +17,9 @@ from unitrack_neptune._mapping import KINDS
 if TYPE_CHECKING:
     from unitrack_neptune._place import Place
 
-__all__ = ["Options", "check", "limits", "place", "policies"]
+__all__ = ["QUIET", "Options", "check", "limits", "place", "policies"]
 
-_QUIET = {
+QUIET = {
     "NEPTUNE_LOGGER_LEVEL": "none",
     "NEPTUNE_DISABLE_COLORS": "true",
     "NEPTUNE_LOG_FAILURE_ACTION": "raise",  # a value the client can't take is an error, never dropped
@@ -27,6 +27,7 @@ _QUIET = {
     "NEPTUNE_REQUEST_TIMEOUT": "20",
     "NEPTUNE_RAISE_ERROR_ON_DISK_USAGE_EXCEEDED": "true",
 }
+"""Settings of the clients, which read them when they are imported; what the environment has wins."""
 _CLIENTS = {"neptune-scale": "neptune_scale", "neptune": "neptune"}
 
 
@@ -76,7 +77,7 @@ def limits(options: Options) -> Limits:
 
 def place(options: Options) -> Place:
     """Return where the operations go, and import the one client it needs. Raises FatalBackendError."""
-    for name, word in _QUIET.items():
+    for name, word in QUIET.items():
         os.environ.setdefault(name, word)
     project = options.project or os.environ.get("NEPTUNE_PROJECT")
     if options.mode == "online" and not project:
