@@ -164,3 +164,16 @@ def test_writing_the_line_leaves_the_rest_of_the_file_alone(tmp_path, before, af
     file.write_text(before)
     _write(Settings(root=tmp_path, file=file), "x", 'python = "p"')
     assert file.read_text() == after
+
+
+def test_the_list_says_which_worker_cannot_start_and_why():
+    Path("unitrack.toml").write_text('[backends.mlflow]\n[backends.kaos]\npython = "/nowhere/python"\n')
+    done = subprocess.run([sys.executable, "-m", "unitrack", "backends"], capture_output=True, text=True, check=False)
+    assert done.returncode == 4, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[1].split()[:3] == ["mlflow", "mlflow", "unitrack-mlflow"] and lines[1].endswith("starts")
+    assert lines[2].split()[-2:] == ["can't", "start"]
+    assert lines[3] == "kaos: /nowhere/python can't be started: No such file or directory"
+    Path("unitrack.toml").write_text("")
+    done = subprocess.run([sys.executable, "-m", "unitrack", "backends"], capture_output=True, text=True, check=True)
+    assert "add a section [backends.NAME]" in done.stdout

@@ -24,6 +24,7 @@ project = {project}
 # dir = ".unitrack"            # the store: runs, objects, registry
 # mode = "online"              # online | offline | disabled
 # dispatch = "auto"            # auto: a dispatcher beside training | external: one for the whole store
+# patience = 900               # seconds after a run's end in which a tracker that is down is tried on
 # durability = "background"    # when lines reach the disk: background | always | finish
 # strict = false               # raise in training what would be a warning
 # console = false              # keep what the process prints
@@ -36,7 +37,7 @@ project = {project}
 
 _BACKEND_SECTION = """\
 [backends.{name}]
-# python = ".venv-{name}/bin/python"    # run the worker in an environment of its own
+# python = ".unitrack-envs/{name}/bin/python"    # its own environment: `unitrack backends setup {name}` makes it
 """
 
 _TAIL = """\
