@@ -92,6 +92,7 @@ MEDIA = {
     "svg": (media(kind="image", format="svg", digest=DIGEST), None, 1),
     "plotly": (media(kind="figure", format="plotly.json", digest=DIGEST), None, 1),
     "mp3": (media(kind="audio", format="mp3", digest=DIGEST), None, 1),
+    "large": (media(kind="text", format="txt", digest=DIGEST, size=17 << 20), None, 1),
     "html": (media(kind="html", format="html", digest=DIGEST), None, 1),
 }
 

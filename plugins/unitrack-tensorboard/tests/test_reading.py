@@ -21,10 +21,13 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from unitrack import events
+from unitrack.content import content_of, differences
 from unitrack.errors import ConfigError, FatalBackendError
 from unitrack.foreign import Counts
+from unitrack.importing import import_runs
 from unitrack.journal.reader import JournalReader
 from unitrack.objects import ObjectStore
+from unitrack.reader import Store
 from unitrack_tensorboard import TensorboardReader
 
 _spec = importlib.util.spec_from_file_location("whole_runs", Path(__file__).with_name("test_files.py"))
@@ -234,3 +237,16 @@ def test_a_wrong_source_or_option_is_told(logdir, tmp_path):
     with pytest.raises(ConfigError, match="project"):
         list(TensorboardReader().runs(str(tmp_path / "empty"), {"projekt": "x"}))
     assert list(TensorboardReader().runs(str(tmp_path / "empty"), {})) == []
+
+
+def test_a_run_that_went_there_and_back_compares_equal(runs, logdir, tmp_path):
+    """Nothing but the console and the command line is lost on the way."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("a")
+    whole_run(runs, folder=tmp_path / "data")
+    runs.send()
+    report = import_runs(TensorboardReader(), str(logdir.path), tmp_path / "new")
+    assert report.complete
+    assert [one.lowered for one in report.runs] == [()]
+    before, after = (content_of(Store(store).run("one")) for store in (runs.root, tmp_path / "new"))
+    assert differences(before, after) == []

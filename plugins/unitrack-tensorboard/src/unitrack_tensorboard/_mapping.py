@@ -34,6 +34,7 @@ _EXACT = 2**53
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _IMAGES = ("png", "jpg", "jpeg", "gif")
 _CONVERTED = ("webp", "bmp", "tiff")
+_LARGEST_SHOWN = 16 << 20  # bytes: what is shown is held in memory, here and by TensorBoard
 
 
 class Mapper:
@@ -192,7 +193,8 @@ class Mapper:
         """Show what can be shown; what can't be, or not whole, is a file too, if the policy is `artifact`."""
         assert event.digest is not None
         shown = Shown(tag, event.kind, event.format, event.digest, media_path(event))
-        if _is_native(event):
+        fits = (event.size or 0) <= _LARGEST_SHOWN
+        if fits and _is_native(event):
             return shown
         policy = self.lowerings.decide(
             "media", event.name, trouble=f"TensorBoard can't show a {event.kind} of format {event.format} whole",
@@ -201,7 +203,7 @@ class Mapper:
         if policy == "skip":
             return None
         plan.places.append(Place(path=shown.path, digest=event.digest, record=record))
-        if event.kind == "table" or (event.kind in _PICTURES and event.format in _CONVERTED):
+        if fits and (event.kind == "table" or (event.kind in _PICTURES and event.format in _CONVERTED)):
             return shown
         return Text(tag, f"{event.kind} ({event.format}): `unitrack/{shown.path}`")
 
