@@ -130,6 +130,7 @@ def everything(runs, run_id="one", **fields):
     writer.append(events.DatasetUsed, name="test", version="v3")
     writer.append(events.DatasetUsed, name="bare")
     writer.append(events.Capture, name="git", values={"commit": "abc123", "branch": "main", "dirty": False})
+    writer.append(events.Capture, name="git", values={"branch": "next", "tag": "v1"})
     writer.append(events.System, {"cpu": 40.0, "gpu@0": 1.0})
     writer.append(events.Alert, title="look", text="closely", level="warning")
     writer.append(events.Console, stream="stdout", text="printed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = ["RunFiles"]
 
 _LARGEST_INLINE = 16 << 10  # of a text, as unitrack logs it
 _OWN = ("unitrack", "media")
+_LATER = re.compile(r"@[^@/]+-[0-9]{9}\Z")  # what a second capture of the same name has behind it
 
 
 class _Piece(NamedTuple):
@@ -91,10 +93,10 @@ class RunFiles:
         yield _Piece(entry.path, entry.path, {"kind": "model" if is_model else "artifact"})
 
     def _models(self, claimed: set[str]) -> Iterator[_Piece]:
-        """Yield the models that MLflow 3 keeps beside the run instead of in it."""
+        """Yield the models that MLflow 3 keeps beside the run, but for those that unitrack made of artifacts."""
         for output in getattr(getattr(self._run, "outputs", None), "model_outputs", None) or ():
             model = self._client.get_logged_model(output.model_id)
-            if model.name not in claimed:
+            if model.name not in claimed and not ("unitrack.model" in model.tags and claimed):
                 metadata = {"mlflow": {"model_id": output.model_id, "step": output.step}}
                 yield _Piece(model.name, model.name, {"kind": "model", "metadata": metadata}, model.artifact_location)
 
@@ -210,9 +212,8 @@ class RunFiles:
 
     def _captures(self, time: float) -> Iterator[Capture]:
         """Yield captures, those of the first rank last: they have the last word."""
-        found = sorted(self._walk("unitrack/captures"), key=lambda path: -path.count("/"))
-        for path in found:
-            name = path.removeprefix("unitrack/captures/").removesuffix(".json")
+        for path in sorted(self._walk("unitrack/captures"), key=_capture_order):
+            name = _LATER.sub("", path.removeprefix("unitrack/captures/").removesuffix(".json"))
             rank, _, rest = name.partition("/")
             if rest and rank.removeprefix("rank").isdigit():
                 name = rest
@@ -221,6 +222,11 @@ class RunFiles:
     def _bytes(self, path: str) -> bytes:
         with tempfile.TemporaryDirectory(prefix="unitrack-") as scratch:
             return Path(self._client.download_artifacts(self._id, path, scratch)).read_bytes()
+
+
+def _capture_order(path: str) -> tuple[bool, str]:
+    # `git.json` before `git@...json`, and what other ranks captured before all of the first's.
+    return not path.startswith("unitrack/captures/rank"), path.removesuffix(".json")
 
 
 def _inline(kind: str, local: Path) -> Any:
