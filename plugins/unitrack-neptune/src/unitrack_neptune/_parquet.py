@@ -24,7 +24,7 @@ from unitrack.model import check_run_id, plain
 from unitrack.objects import ObjectStore
 from unitrack_neptune._draft import digest8
 from unitrack_neptune._parquet_events import SYSTEM, Exported, step_of
-from unitrack_neptune._parquet_rows import FILES, PARAMS, DamagedError, Row, counted, identity, rows
+from unitrack_neptune._parquet_rows import FILES, PARAMS, DamagedError, Row, counted, earliest, identity, rows
 
 __all__ = ["NeptuneParquetReader", "NeptuneParquetRun"]
 
@@ -142,10 +142,7 @@ class NeptuneParquetRun:
     @cached_property
     def _started(self) -> float:
         created = self._value("sys/creation_time")
-        if created is not None:
-            return float(created) / 1000
-        first = min((row.time for row in rows(self._parts, self.source[1]) if row.time is not None), default=0)
-        return first / 1000
+        return float(earliest(self._parts) if created is None else created) / 1000
 
     def events(self, objects: ObjectStore) -> Iterator[Event]:
         """Yield all it holds. Files are put into `objects`."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from unitrack.errors import FatalBackendError, UnitrackError
 
-__all__ = ["CELLS", "FILES", "PARAMS", "DamagedError", "Row", "counted", "identity", "rows"]
+__all__ = ["CELLS", "FILES", "PARAMS", "DamagedError", "Row", "counted", "earliest", "identity", "rows"]
 
 CELLS: Mapping[str, str] = {
     "float": "float_value",
@@ -74,6 +74,20 @@ def identity(part: Path) -> tuple[str, str]:
             (row,) = batch.to_pylist()
             return str(row["project_id"]), str(row["run_id"])
     raise DamagedError(f"{part}: holds no row, so it can't be told which run it is")
+
+
+def earliest(parts: Sequence[Path]) -> int:
+    """Return the first time of any value in milliseconds, 0 if none has one. Raises DamagedError."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    found: list[int | None] = []
+    for part in parts:
+        with _reading(part):
+            batches = pq.ParquetFile(part).iter_batches(columns=["timestamp"])
+            found += [pc.min(batch.column(0).cast(pa.int64())).as_py() for batch in batches]
+    return min((time for time in found if time is not None), default=0)
 
 
 def rows(parts: Sequence[Path], run_id: str, prefix: str | None = None) -> Iterator[Row]:
