@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -35,12 +36,24 @@ def sqlite_uri(tmp_path_factory):
 def server_uri(tmp_path_factory):
     """Start a server once; a cold start takes half a minute."""
     folder = tmp_path_factory.mktemp("server")
+    with _server(folder, f"sqlite:///{folder}/mlflow.db") as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def start_server():
+    """Return what runs a server on a store: `with start_server(folder, store_uri) as uri`."""
+    return _server
+
+
+@contextlib.contextmanager
+def _server(folder, store_uri):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts"),
+        "--backend-store-uri", store_uri, "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
@@ -89,8 +102,13 @@ class Tracker:
         return sorted((row.step, row.timestamp, row.value) for row in rows)
 
     def files(self, run_id=None):
+        """Return the paths of the run's artifacts but for the report of what was lowered."""
         run = self.run(run_id).info.run_id
-        return sorted(self._walk(run, None))
+        return sorted(path for path in self._walk(run, None) if path != "unitrack/lowered.json")
+
+    def models(self):
+        found = self.client.get_experiment_by_name(self.experiment)
+        return list(self.client.search_logged_models([found.experiment_id]))
 
     def _walk(self, run, path):
         for entry in self.client.list_artifacts(run, path):

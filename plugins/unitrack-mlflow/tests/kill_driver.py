@@ -25,7 +25,8 @@ from unitrack_mlflow import MlflowFactory  # noqa: E402
 store, uri, experiment, every = *sys.argv[1:4], int(sys.argv[4])
 CALLS = (
     "create_experiment", "create_run", "search_runs", "set_tag", "log_batch", "log_artifact", "log_artifacts",
-    "log_inputs", "delete_tag", "update_run", "set_terminated",
+    "log_inputs", "delete_tag", "update_run", "set_terminated", "create_logged_model", "log_model_artifacts",
+    "finalize_logged_model", "log_outputs",
 )  # fmt: skip
 
 

@@ -74,6 +74,9 @@ def check_whole_run(tracker, runs, tmp_path):
     assert len(files) == 9, "a folder with a name that had to be changed has its manifest beside it"
     assert tracker.read("model/w.pt", tmp_path, "one") == b"weights"
     assert tracker.read("unitrack/params/long.txt", tmp_path, "one") == b"x" * 7000
+    (model,) = tracker.models()
+    assert (model.name, str(model.status)) == ("model-w-pt", "READY")
+    assert [one.model_id for one in run.outputs.model_outputs] == [model.model_id]
     (dataset,) = run.inputs.dataset_inputs
     assert (dataset.dataset.name, dataset.dataset.digest) == ("train", "c" * 36)
     assert dataset.tags[0].value == "train"

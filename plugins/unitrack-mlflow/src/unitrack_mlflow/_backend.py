@@ -10,8 +10,10 @@ import msgspec
 
 from unitrack.backend import Capabilities, ExportResult, Record, RunInfo
 from unitrack.errors import ConfigError
+from unitrack.lowering import choose_policies
 from unitrack_mlflow._errors import ServerFaultError
 from unitrack_mlflow._mapping import to_plan
+from unitrack_mlflow._plan import KINDS
 
 if TYPE_CHECKING:
     from unitrack.events import FinalStatus
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MlflowBackend", "MlflowFactory", "Options"]
 
 _FAULTS = 3
+_LOWERING = "backends.mlflow.lowering"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,6 +36,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Events to offer at once."""
     metrics_per_request: int = 1000
     """At most 1000."""
+    register: bool | dict[str, str] = False
+    """Whether logged models become versions of registered models, all or those named: artifact to registered model."""
+    lowering: Mapping[str, Any] = {}
+    """Policies by kind."""
 
 
 class MlflowFactory:
@@ -50,6 +57,7 @@ class MlflowFactory:
         for name in ("batch", "metrics_per_request"):
             if not 1 <= getattr(checked, name) <= 1000:
                 raise ConfigError(f"[backends.mlflow] {name} is 1 to 1000, not {getattr(checked, name)}", key=name)
+        choose_policies(KINDS, checked.lowering, section=_LOWERING)
         return MlflowBackend(checked)
 
 
@@ -58,6 +66,7 @@ class MlflowBackend:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._policies = choose_policies(KINDS, options.lowering, section=_LOWERING)
         self.capabilities = Capabilities(
             artifacts=True, media=True, datasets=True, nested_runs=True, non_finite=False, batch=options.batch
         )
@@ -75,7 +84,9 @@ class MlflowBackend:
 
         if self._tracker is None:
             limits = Limits(metrics=self._options.metrics_per_request)
-            self._tracker = Tracker(self._options.tracking_uri, self._options.experiment, limits)
+            self._tracker = Tracker(
+                self._options.tracking_uri, self._options.experiment, limits, register=self._options.register
+            )
         self._run = run
         return self._tracker.open(run)
 
@@ -83,9 +94,9 @@ class MlflowBackend:
         """Send records; they are durable in MLflow when this returns."""
         assert self._tracker is not None
         assert self._run is not None
-        plan = to_plan(records, self._tracker.held, started=self._run.started)
+        plan = to_plan(records, self._tracker.held, started=self._run.started, policies=self._policies)
         try:
-            rejected = self._tracker.apply(plan, self._run.objects)
+            rejected = [*plan.rejected, *self._tracker.apply(plan, self._run.objects)]
         except ServerFaultError as fault:
             self._faults += 1
             if self._faults < _FAULTS:
@@ -98,6 +109,11 @@ class MlflowBackend:
 
     def flush(self, timeout: float) -> None:
         """Nothing is pending: `export` returns when MLflow has it."""
+
+    def keep_report(self, report: bytes) -> None:
+        """Put the report of what was lowered among the run's artifacts."""
+        if self._tracker is not None:
+            self._tracker.keep("unitrack/lowered.json", report)
 
     def close(self, status: FinalStatus | None, ended: float | None) -> None:
         """Tell MLflow how the run ended, if it did."""

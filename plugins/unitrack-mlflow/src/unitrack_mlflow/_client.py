@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import msgspec
 
 from unitrack.backend import FatalBackendError, Rejection, RunInfo
 from unitrack_mlflow._errors import translated
+from unitrack_mlflow._models import Models
 from unitrack_mlflow._names import to_path
 from unitrack_mlflow._plan import DatasetUse, Held, Plan, Upload
 
@@ -37,12 +38,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Tracker:
     """One run in one MLflow. Every call leaves the same trace when it is made again."""
 
-    def __init__(self, uri: str | None, experiment: str | None, limits: Limits) -> None:
+    def __init__(
+        self, uri: str | None, experiment: str | None, limits: Limits, *, register: bool | Mapping[str, str] = False
+    ) -> None:
         from mlflow import MlflowClient
 
         self._client: Any = MlflowClient(tracking_uri=uri)
         self._experiment = experiment
-        self._limits = limits
+        self._limits, self._register = limits, register
+        self._models: Models | None = None
         self.run_id = ""
         self.held = Held()
 
@@ -63,6 +67,7 @@ class Tracker:
             self.run_id = found.info.run_id
             self.held = Held(params=dict(found.data.params), tags=dict(found.data.tags))
             self._complete(experiment, run)
+            self._models = Models(self._client, experiment, self.run_id, register=self._register)
         return {"target": f"{self.uri}#{experiment}/{self.run_id}", "run_id": self.run_id, "experiment_id": experiment}
 
     def _find_experiment(self, name: str) -> str:
@@ -191,6 +196,8 @@ class Tracker:
             try:
                 with tempfile.TemporaryDirectory(prefix="unitrack-") as scratch:
                     self._upload_one(upload, objects, Path(scratch))
+                if upload.model is not None:
+                    self._log_model(upload, plan, objects)
             except _Missing as error:
                 rejected.append(Rejection(record=upload.record, reason=str(error)))
                 plan.tags.pop(upload.tag or "", None)
@@ -209,17 +216,33 @@ class Tracker:
             _link(_object(objects, upload.digest), local)
         self._client.log_artifact(self.run_id, str(local), folder or None)
 
+    def _log_model(self, upload: Upload, plan: Plan, objects: Path) -> None:
+        """Make a model of an artifact that was sent; its files are sent again, into the model's own place."""
+        assert upload.model is not None
+        assert self._models is not None
+
+        def send(log: Callable[[str], None]) -> None:
+            with tempfile.TemporaryDirectory(prefix="unitrack-") as scratch:
+                files = Path(scratch)
+                if upload.tree:
+                    _lay_tree(_object(objects, upload.digest), objects, files)
+                else:
+                    _link(_object(objects, upload.digest), files / upload.path.rpartition("/")[2])
+                log(scratch)
+
+        self._models.log(upload.model, plan, send)
+
+    def keep(self, path: str, data: bytes) -> None:
+        """Put a document among the run's artifacts, in place of an earlier one."""
+        folder, _, name = path.rpartition("/")
+        with translated(f"MLflow at {self.uri}"), tempfile.TemporaryDirectory(prefix="unitrack-") as scratch:
+            (Path(scratch) / name).write_bytes(data)
+            self._client.log_artifact(self.run_id, str(Path(scratch) / name), folder)
+
     def _upload_tree(self, path: str, manifest: Path, objects: Path, scratch: Path) -> None:
-        held = json.loads(manifest.read_bytes())
-        odd = bool(held.get("folders") or held.get("skipped"))
         files = scratch / "files"
         files.mkdir()
-        for entry in held["files"]:
-            name = to_path(entry["path"])
-            odd = odd or name.mark is not None
-            local = files / name.text
-            local.parent.mkdir(parents=True, exist_ok=True)
-            _link(_object(objects, entry["digest"]), local)
+        odd = _lay_tree(manifest, objects, files)
         self._client.log_artifacts(self.run_id, str(files), path)
         if odd:  # the files alone don't tell the folder's digest
             _link(manifest, scratch / f"{manifest.name}.json")
@@ -236,6 +259,19 @@ def _object(objects: Path, digest: str | None) -> Path:
     if not word.isalnum() or not path.is_file():
         raise _Missing(f"the object {digest} is not in the store {objects}")
     return path
+
+
+def _lay_tree(manifest: Path, objects: Path, files: Path) -> bool:
+    """Lay a folder's files out; return whether they alone don't tell its digest."""
+    held = json.loads(manifest.read_bytes())
+    odd = bool(held.get("folders") or held.get("skipped"))
+    for entry in held["files"]:
+        name = to_path(entry["path"])
+        odd = odd or name.mark is not None
+        local = files / name.text
+        local.parent.mkdir(parents=True, exist_ok=True)
+        _link(_object(objects, entry["digest"]), local)
+    return odd
 
 
 def _link(source: Path, target: Path) -> None:

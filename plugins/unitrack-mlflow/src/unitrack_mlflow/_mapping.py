@@ -17,7 +17,7 @@ from unitrack.backend import Record, Rejection
 from unitrack.lowering import Policy, RefusedError, choose_policies
 from unitrack.model import restore
 from unitrack_mlflow._names import digest8, to_key, to_path
-from unitrack_mlflow._plan import KINDS, DatasetUse, Held, Plan, Point, SkippedError, Upload
+from unitrack_mlflow._plan import KINDS, DatasetUse, Held, ModelUse, Plan, Point, SkippedError, Upload
 from unitrack_mlflow._text import implied_kind, typed
 
 __all__ = ["LONGEST_PARAM", "flatten", "to_plan"]
@@ -243,8 +243,7 @@ def _tag_key(plan: Plan, name: str) -> str:
 
 
 def _capture(plan: Plan, record: Record, event: events.Capture) -> None:
-    path = f"unitrack/captures/{_ranked(plan, record, event.name)}.json"
-    _add_json(plan, record, path, event.values)
+    _add_json(plan, record, _capture_path(plan, record, event), event.values)
     if record.rank:
         return
     for name, value in flatten(event.values):
@@ -256,6 +255,18 @@ def _capture(plan: Plan, record: Record, event: events.Capture) -> None:
         for name, tag in _GIT_TAGS.items():
             if isinstance(event.values.get(name), str):
                 plan.tag(tag, event.values[name], record)
+
+
+def _capture_path(plan: Plan, record: Record, event: events.Capture) -> str:
+    """Give the first capture of a name the plain path; later ones add to it and must not take its place."""
+    path = f"unitrack/captures/{_ranked(plan, record, event.name)}"
+    if record.rank:
+        return f"{path}.json"
+    mark, this = to_key(event.name or "_", "unitrack.captured.").text, f"{record.writer}-{event.seq:09d}"
+    first = plan.tag_of(mark)
+    if first is None:
+        plan.tags[mark] = this
+    return f"{path}.json" if first in (None, this) else f"{path}@{this}.json"
 
 
 def _ranked(plan: Plan, record: Record, name: str) -> str:
@@ -293,8 +304,16 @@ def _artifact(plan: Plan, record: Record, event: events.Artifact) -> None:
         if before is not None:
             plan.lower("artifact-version", event.name, "MLflow keeps one version of a name: the last")
         path = plan.note(event.name, to_path(event.name))
-        plan.uploads.append(Upload(path=path, record=record, digest=event.digest, tree=event.tree, tag=key))
+        plan.uploads.append(
+            Upload(path=path, record=record, digest=event.digest, tree=event.tree, tag=key, model=_model(event))
+        )
     plan.tag(key, text, record)
+
+
+def _model(event: events.Artifact) -> ModelUse | None:
+    if event.kind != "model" or event.digest is None:
+        return None
+    return ModelUse(name=event.name, digest=event.digest, aliases=tuple(event.aliases), metadata=event.metadata)
 
 
 def _media(plan: Plan, record: Record, event: events.Media) -> None:
