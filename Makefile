@@ -60,6 +60,7 @@ schemas: $(TEST)/.ours ## Make the schemas from the types
 
 docs: $(TEST)/.ours ## Make docs/commands.md from the commands' help
 	@$(TEST)/bin/python docs/make_reference.py
+	@$(TEST)/bin/python docs/make_compat.py
 
 clean: ## Remove the environments and what tools left behind
 	rm -rf $(TEST) $(DEMO) $(BENCH) $(LOCK) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \

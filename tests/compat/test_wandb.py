@@ -250,6 +250,30 @@ def test_an_artifact_is_a_folder_with_versions_and_aliases():
     assert first.use == "input" and set(files(view_of(run))) == {"net/weights/m.bin", "net/rows.table.json"}
 
 
+def test_an_artifact_that_was_logged_is_closed_and_leaves_no_copies(run):
+    Path("m.bin").write_text("x")
+    artifact = wandb.Artifact("net", type="model")
+    artifact.add_file("m.bin")
+    gathered = artifact._gathered
+    run.log_artifact(artifact)
+    assert not gathered.exists()
+    with pytest.raises(ValueError, match="make a new one"):
+        artifact.add_file("m.bin")
+
+
+def test_a_full_disk_costs_the_file_and_not_the_training(run, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    Path("m.bin").write_text("x")
+    artifact = wandb.Artifact("net", type="model")
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.warns(unitrack.UnitrackWarning, match="No space left"):
+        artifact.add_file("m.bin")
+    run.log_artifact(artifact)
+    assert files(view_of(run)) == {}
+
+
 def test_files_that_are_saved_or_put_into_the_runs_folder_are_kept_as_they_are_in_the_end(run):
     Path("log.txt").write_text("first")
     assert run.save("*.txt") == ["log.txt"]

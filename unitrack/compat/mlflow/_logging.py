@@ -72,10 +72,13 @@ def log_artifacts(run: Run, local_dir: str | os.PathLike[str], artifact_path: st
 def _written(run: Run, artifact_file: str, write: Callable[[str], object]) -> None:
     """Keep what `write` puts into a file."""
     name = check_artifact_name(artifact_file)
-    with tempfile.TemporaryDirectory(prefix="unitrack-") as folder:
-        path = Path(folder) / name.rpartition("/")[2]
-        write(str(path))
-        run.log_artifact(path, name=name)
+    try:
+        with tempfile.TemporaryDirectory(prefix="unitrack-") as folder:
+            path = Path(folder) / name.rpartition("/")[2]
+            write(str(path))
+            run.log_artifact(path, name=name)
+    except OSError as error:  # a full disk costs the file, not the training
+        run._writer.lose(error)
 
 
 def log_text(run: Run, text: str, artifact_file: str) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -186,8 +185,7 @@ class Handler:
         if file.path is not None:
             run.log_file(self._path, file.path, step=step)
             return
-        with _written(file) as path:
-            run.log_file(self._path, path, step=step)
+        _with_content(file, run, lambda path: run.log_file(self._path, path, step=step))
 
     def extend(self, values: Any, *, steps: Any = None, timestamps: Any = None, wait: bool = False, **_: Any) -> None:
         """Log several values of a series, or of each series of a dict."""
@@ -221,18 +219,21 @@ class Handler:
         if file.path is not None:
             run.log_artifact(file.path, name=_named(self._path, file.ending or file.path.suffix), kind="file")
             return
-        with _written(file) as path:
-            run.log_artifact(path, name=_named(self._path, file.ending), kind="file")
+        name = _named(self._path, file.ending)
+        _with_content(file, run, lambda path: run.log_artifact(path, name=name, kind="file"))
 
     def upload_files(self, value: str | Iterable[str], *, wait: bool = False) -> None:
         """Keep all files that fit one or several patterns as one artifact, a folder named by the field."""
         patterns = [value] if isinstance(value, (str, os.PathLike)) else list(value)
-        with tempfile.TemporaryDirectory(prefix="unitrack-") as folder:
-            for name, path in _matching(patterns):
-                place = Path(folder) / name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, place)
-            self._owner._run.log_artifact(folder, name=self._path, kind="files")
+        try:
+            with tempfile.TemporaryDirectory(prefix="unitrack-") as folder:
+                for name, path in _matching(patterns):
+                    place = Path(folder) / name
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.symlink_to(Path(path).absolute())
+                self._owner._run.log_artifact(folder, name=self._path, kind="files")
+        except OSError as error:  # a full disk costs the files, not the training
+            self._owner._run._writer.lose(error)
 
     def track_files(self, path: str, *, destination: str | None = None, wait: bool = False) -> None:
         """Name data by where it is: hashed if it is local, not copied."""
@@ -260,20 +261,15 @@ def _named(path: str, ending: str) -> str:
     return path if not ending or path.endswith(f".{ending}") else f"{path}.{ending}"
 
 
-class _written:  # noqa: N801 - a context manager
-    """Writes a file's content where it can be read from."""
-
-    def __init__(self, file: File) -> None:
-        self._file = file
-        self._folder = tempfile.TemporaryDirectory(prefix="unitrack-")
-
-    def __enter__(self) -> Path:
-        path = Path(self._folder.name) / _named("content", self._file.ending)
-        path.write_bytes(self._file.data or b"")
-        return path
-
-    def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
+def _with_content(file: File, run: core.Run, use: Callable[[Path], object]) -> None:
+    """Call `use` with a path that holds a file's content; a full disk costs the file, not the training."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="unitrack-") as folder:
+            path = Path(folder) / _named("content", file.ending)
+            path.write_bytes(file.data or b"")
+            use(path)
+    except OSError as error:
+        run._writer.lose(error)
 
 
 def _matching(patterns: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -123,10 +123,13 @@ class Run:
             use(file.source)
             return
         ending = mimetypes.guess_extension(file.mime_type or "") or ".bin"
-        with tempfile.TemporaryDirectory(prefix="unitrack-") as folder:
-            path = Path(folder) / f"content{ending}"
-            path.write_bytes(file.source)
-            use(path)
+        try:
+            with tempfile.TemporaryDirectory(prefix="unitrack-") as folder:
+                path = Path(folder) / f"content{ending}"
+                path.write_bytes(file.source)
+                use(path)
+        except OSError as error:  # a full disk costs the file, not the training
+            self._run._writer.lose(error)
 
     # -- the run ---------------------------------------------------------------------------------
 

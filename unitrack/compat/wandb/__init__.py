@@ -49,9 +49,6 @@ __all__ = [
     "util", "watch",
 ]  # fmt: skip
 
-# Code that asks for a client of some age gets the one whose behaviour is followed.
-__version__ = "0.31.0"
-
 Error = CommError = UnitrackError
 UsageError = _UsageError
 join = finish
@@ -96,6 +93,8 @@ _refused = refusing("wandb", UNSUPPORTED, "see docs/compat.md for what there is,
 
 def __getattr__(name: str) -> Any:
     current = active()
+    if name == "__version__":  # code that asks how old the client is gets the one whose behaviour is followed
+        return "0.31.0"
     if name == "run":
         return current
     if name in ("config", "summary"):

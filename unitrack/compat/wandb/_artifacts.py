@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import IO, Any
 from unitrack import media
 from unitrack.compat._support import refuse
 from unitrack.compat.wandb._data import Shown
-from unitrack.errors import UsageError
+from unitrack.errors import UnitrackWarning, UsageError
 from unitrack.events import Artifact as Logged
 from unitrack.model import check_artifact_name
 from unitrack.reader import open_store
@@ -49,7 +50,9 @@ class Artifact:
 
     @property
     def _gathered(self) -> Path:
-        """Where its files are gathered."""
+        """Where its files are gathered until it is logged. Raises UsageError after that."""
+        if self._run is not None:
+            raise UsageError(f"artifact {self.name!r} was logged: make a new one of that name for another version")
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="unitrack-artifact-"))
             atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
@@ -68,7 +71,8 @@ class Artifact:
         source = Path(local_path)
         if not source.is_file():
             raise UsageError(f"there is no file {str(source)!r} to add to artifact {self.name!r}")
-        shutil.copyfile(source, self._place(name or source.name))
+        with self._gathering(source):
+            shutil.copyfile(source, self._place(name or source.name))
 
     def add_dir(
         self,
@@ -82,8 +86,21 @@ class Artifact:
         source = Path(local_path)
         if not source.is_dir():
             raise UsageError(f"there is no folder {str(source)!r} to add to artifact {self.name!r}")
-        target = self._gathered / check_artifact_name(name.rstrip("/")) if name else self._gathered
-        shutil.copytree(source, target, dirs_exist_ok=True)
+        inside = check_artifact_name(name.rstrip("/")) if name else "."
+        with self._gathering(source):
+            shutil.copytree(source, self._gathered / inside, dirs_exist_ok=True)
+
+    @contextmanager
+    def _gathering(self, source: object) -> Iterator[None]:
+        """Tell of what can't be copied, a full disk say, instead of stopping training."""
+        try:
+            yield
+        except (OSError, shutil.Error) as error:
+            warnings.warn(
+                f"{str(source)!r} can't be copied and is not in the artifact {self.name!r}: {error}. Training goes on",
+                UnitrackWarning,
+                stacklevel=5,
+            )
 
     def add_reference(
         self, uri: Any, name: str | None = None, checksum: bool = True, max_objects: int | None = None
@@ -99,10 +116,12 @@ class Artifact:
             ending = "table.json" if encoded.kind == "table" else encoded.format
             place = self._place(part if part.endswith(f".{ending}") else f"{part}.{ending}")
             if encoded.path is not None:
-                shutil.copyfile(encoded.path, place)
+                with self._gathering(encoded.path):
+                    shutil.copyfile(encoded.path, place)
             else:
                 data = encoded.data if encoded.data is not None else str(encoded.inline).encode()
-                place.write_bytes(data)
+                with self._gathering(part):
+                    place.write_bytes(data)
 
     @contextmanager
     def new_file(
@@ -136,6 +155,7 @@ class Artifact:
         self.digest = run.log_artifact(
             self._gathered, name=self.name, kind=self.type, aliases=self.aliases, metadata=about
         )
+        shutil.rmtree(self._gathered, ignore_errors=True)
         self._run = run
 
     @property

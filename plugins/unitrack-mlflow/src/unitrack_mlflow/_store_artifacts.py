@@ -12,7 +12,6 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from mlflow.store.artifact.artifact_repo import ArtifactRepository, verify_artifact_path
 
 from unitrack.errors import UsageError
-from unitrack.journal.layout import objects_dir
 from unitrack.objects import ObjectStore
 from unitrack_mlflow._store_runs import parse, writers
 
@@ -80,7 +79,7 @@ class UnitrackArtifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow is 
 
     @property
     def _objects(self) -> ObjectStore:
-        return ObjectStore(objects_dir(self._writers.view(self._place.run_id).path.parents[1]))
+        return ObjectStore(self._writers.view(self._place.run_id).path.parents[1] / "objects")
 
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
         """Return what is directly below `path`; nothing if that is a file or isn't there."""
