@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 import time
@@ -287,4 +286,3 @@ def test_sending_does_not_need_a_network_and_costs_little_time(offline, runs, mo
     began = time.monotonic()
     assert runs.send(offline)[0].state == "sent"
     assert time.monotonic() - began < 10
-    assert not math.isnan(began)

@@ -42,3 +42,7 @@ def translated(where: str) -> Iterator[None]:
         if _REFUSED.search(str(error)):
             raise FatalBackendError(f"{where}: {error}. {REMEDY}") from error
         raise RetryableError(f"{where}: {error}") from error
+    except Exception as error:
+        if type(error).__name__ != "WandbApiFailedError":  # what W&B's API raises, of a module of its own
+            raise
+        raise RetryableError(f"{where}: {error}") from error

@@ -72,7 +72,10 @@ class Mapper:
         """Return what to do in W&B for the records it hasn't, in order, and those it can't have."""
         self._ops, rejected = [], []
         for record in records:
-            if self.state.is_done(record) or record.key in self._passed:
+            if self.state.is_done(record):
+                continue
+            if record.key in self._passed:  # in its turn: what comes before it isn't done yet
+                self._advance(record, refused=True)
                 continue
             before = len(self._ops)
             try:
@@ -89,10 +92,7 @@ class Mapper:
 
     def refuse(self, records: Iterable[Record]) -> None:
         """Take note of records whose files are not to be had: `map` passes over them."""
-        for record in records:
-            if not self.state.is_done(record):
-                self._advance(record, refused=True)
-                self._passed.add(record.key)
+        self._passed.update(record.key for record in records)
 
     def _map_one(self, record: Record) -> None:
         event = record.event
@@ -147,7 +147,11 @@ class Mapper:
         axis = (self.key("metric", told["step"]) if told.get("step") else None) or step
         if self.state.steps.get(key) != (axis or ""):
             self.state.steps[key] = axis or ""
-            self._ops.append(DefineOp(key, axis, told.get("goal"), told.get("summary")))
+            self._ops.append(DefineOp(key, axis, told.get("goal"), self._summary_of(key, told)))
+
+    def _summary_of(self, key: str, told: Mapping[str, Any]) -> str | None:
+        """Return what W&B is to make the summary of; what was set by hand stays."""
+        return "none" if key in self.state.by_hand else told.get("summary")
 
     # -- rows ------------------------------------------------------------------------------------
 
@@ -261,6 +265,8 @@ class Mapper:
             if key not in self.state.by_hand:
                 self.state.by_hand.append(key)
             self._ops.append(SummaryOp(key, value))
+            # A metric or a picture of the same name may take its place in W&B's summary.
+            self.tell_about("summary", {**self.state.about.get("summary", {}), key: value})
 
     # -- who and where ---------------------------------------------------------------------------
 
@@ -308,7 +314,7 @@ class Mapper:
         axis = self.key("metric", told["step"]) if told.get("step") else None
         axis = axis or self.state.steps.get(key) or STEP_KEY
         self.state.steps[key] = axis
-        self._ops.append(DefineOp(key, axis, told.get("goal"), told.get("summary")))
+        self._ops.append(DefineOp(key, axis, told.get("goal"), self._summary_of(key, told)))
 
     def _alert(self, _record: Record, event: events.Alert) -> None:
         if len(event.title) > _LONGEST_TITLE:

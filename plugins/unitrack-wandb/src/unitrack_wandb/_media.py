@@ -16,7 +16,7 @@ import msgspec
 
 from unitrack import events
 
-__all__ = ["MOST_BINS", "Shown", "histogram", "merged_bins", "show"]
+__all__ = ["MOST_BINS", "Shown", "histogram", "merged_bins", "show", "unframed"]
 
 MOST_BINS = 512
 _BAD = re.compile(r"[^\w./=-]")
@@ -108,3 +108,8 @@ def _safe(text: str) -> str:
     """Return a name for a file; no path leads out, and W&B's globs see plain characters."""
     parts = [_BAD.sub("-", part).strip(".") or "_" for part in text.split("/")]
     return "/".join(part[:100] for part in parts)[-180:].lstrip("/")
+
+
+def unframed(page: str) -> str:
+    """Return the text that `show` put into a page."""
+    return html.unescape(page.removeprefix(_FRAME).removesuffix("</pre>"))

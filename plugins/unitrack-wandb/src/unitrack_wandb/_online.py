@@ -154,6 +154,8 @@ class OnlineRun:
             if changed:
                 self._revision = secrets.token_hex(8)
                 self._set_about(state)
+            for key, value in (state.about.get("summary") or {}).items():
+                self._run.summary[key] = value  # a row of this name may have come over it
             place = Progress(writers=state.writers, sure=self._sure, revision=self._revision)
             self._run.summary[POSITION_KEY] = msgspec.json.encode(place).decode()
         return changed

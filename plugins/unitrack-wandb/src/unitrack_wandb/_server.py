@@ -63,6 +63,11 @@ class Server:
         summary, lines = _tree(bucket.get("summaryMetrics")), bucket.get("historyLineCount") or 0
         return Held(summary=summary, config=config, tail=tail, lines=lines, state=bucket.get("state"))
 
+    def viewer(self) -> str | None:
+        """Return the account's own entity. Raises RetryableError, FatalBackendError."""
+        data = self.ask("query Viewer { viewer { id entity username } }", {})
+        return ((data or {}).get("viewer") or {}).get("entity")
+
     def ask(self, query: str, variables: dict[str, Any]) -> Any:
         """Return the data that answers a GraphQL query."""
         import requests
