@@ -3,7 +3,7 @@
 `NeptuneBackendMock` is what the client itself uses for `mode="debug"`: it executes the client's operations, refuses
 types that change, and needs no server. What it can't prove is the HTTP part, which stays untested: the client reads
 the server's API description from the server, and there is none any more. Two things are added to it: a custom run id
-finds its run again, as Neptune's server did, and steps and times are kept.
+finds its run again, as Neptune's server did, and steps that don't rise are refused in the server's words.
 """
 
 from __future__ import annotations
@@ -42,8 +42,20 @@ class Memory(NeptuneBackendMock):
     def execute_operations(self, container_id, container_type, operations, operation_storage):
         if self.faults:
             raise self.faults.pop()
-        self.points += [op for op in operations if isinstance(op, (LogFloats, LogStrings))]
-        return super().execute_operations(container_id, container_type, operations, operation_storage)
+        done, errors = super().execute_operations(container_id, container_type, operations, operation_storage)
+        for op in operations:
+            if isinstance(op, (LogFloats, LogStrings)) and not any("/".join(op.path) in str(one) for one in errors):
+                errors += self._log(op)
+        return done, errors
+
+    def _log(self, op):
+        """Refuse steps that don't rise, in the server's words as its users quote them."""
+        last = max((step for step, _ in self.series("/".join(op.path))), default=-1e300)
+        fresh = [one for one in op.values if one.step > last]
+        self.points.append(type(op)(op.path, fresh))
+        words = "X-coordinates (step) must be strictly increasing for series attribute: {}. Invalid point: {}"
+        stale = [one for one in op.values if one.step <= last]
+        return [exceptions.NeptuneException(words.format("/".join(op.path), one.step)) for one in stale]
 
     def close(self):
         pass
@@ -54,7 +66,7 @@ class Memory(NeptuneBackendMock):
         return self._get_container(self.runs[run_id].id, ContainerType.RUN).get(path.split("/"))
 
     def series(self, name):
-        return [(op.values[0].step, op.values[0].value) for op in self.points if "/".join(op.path) == name]
+        return [(one.step, one.value) for op in self.points if "/".join(op.path) == name for one in op.values]
 
 
 @pytest.fixture
@@ -128,7 +140,7 @@ def test_what_is_refused_is_found_and_the_rest_is_sent(memory, runs):
     (result,) = runs.send(OPTIONS, patience=20.0)
     assert (result.state, result.dead) == ("sent", 1)
     assert [letter.record.event.values for letter in read_dead(runs.folder(), "neptune")] == [{"poison": 3.0}]
-    assert {step for step, _ in memory.series("metrics/fine")} == {0.0, 1.0, 2.0, 4.0}
+    assert [step for step, _ in memory.series("metrics/fine")] == [0.0, 1.0, 2.0, 4.0]
 
 
 def test_without_a_token_nothing_is_asked(runs):
@@ -146,6 +158,20 @@ def test_a_server_that_is_down_is_told_within_patience(runs, monkeypatch):
     (result,) = runs.send(OPTIONS, patience=1.0)
     assert result.state == "failed"
     assert result.pending > 0
+
+
+def test_offline_files_are_found_and_sent_by_neptunes_own_sync(runs, legacy):
+    """`neptune sync` is the client's own command; here its own code, with the in-memory backend for a server."""
+    from neptune.cli.sync import SyncRunner
+
+    write(runs, *["loss"] * 5)
+    runs.send(legacy.options)
+    server = Memory()
+    SyncRunner.sync_all_offline(backend=server, base_path=legacy.folder, project_name="w/p")
+    (made,) = server.runs  # without a custom id: 1.x's offline files carry none
+    assert server.series("metrics/loss") == [(step, float(step)) for step in range(5)]
+    assert server.value("unitrack/run_id", made).value == "one"
+    assert server.value("sys/name", made).value == "first"
 
 
 def test_ids_longer_than_neptune_takes_become_a_digest():

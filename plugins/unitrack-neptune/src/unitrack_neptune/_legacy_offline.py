@@ -69,12 +69,14 @@ class LegacyOffline:
 
     def send(self, ops: Sequence[Op]) -> Sent:
         """Append operations; they are on the disk when this returns."""
+        _, before, _ = self._mark()
         for operation in operations(ops, self._keep):
             self._queue.put(operation)
         self._queue.flush()
-        newest = max(self._at.glob("data-*.log"), key=_first)
-        with newest.open("rb") as file:
-            os.fsync(file.fileno())
+        for path in self._at.glob("data-*.log"):
+            if _first(path) >= before:  # the queue begins another file when one is full
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
         return Sent(mark=self._mark())
 
     def _mark(self) -> tuple[int, ...]:

@@ -24,6 +24,8 @@ __all__ = ["LegacyOnline", "custom_id"]
 
 _LONGEST_ID = 36
 _AT_ONCE = 1000
+_HAD = "strictly increasing"
+"""What the server's words for a step that doesn't rise have in them; the client gives no code."""
 _REFUSED = {"Unauthorized", "Forbidden", "NeptuneInvalidApiTokenException", "NeptuneMissingApiTokenException"}
 _GONE = {"ProjectNotFound", "ProjectNotFoundWithSuggestions", "NeptuneLegacyProjectException"}
 _PASSING = {"NeptuneConnectionLostException", "InternalServerError", "NeptuneSSLVerificationError"}
@@ -79,7 +81,7 @@ class LegacyOnline:
         """Send operations; the server has processed them when this returns."""
         from neptune.internal.container_type import ContainerType
 
-        left = list(operations(ops, self._keep))
+        left, refused = list(operations(ops, self._keep)), 0
         while left:
             with self._translated():
                 done, errors = self._backend.execute_operations(
@@ -88,12 +90,15 @@ class LegacyOnline:
                     operations=left[:_AT_ONCE],
                     operation_storage=self._storage,
                 )
-            if errors:
-                raise ValueError(f"Neptune refused it: {errors[0]!s:.300}")
+            had = [error for error in errors if _HAD in str(error)]
+            refused += len(had)
+            if len(had) < len(errors):
+                reason = next(str(error) for error in errors if _HAD not in str(error))
+                raise ValueError(f"Neptune refused it: {reason:.300}")
             if not done:
                 raise RetryableError(f"{self.target} took no operation")
             left = left[done:]
-        return Sent()
+        return Sent(refused=refused)
 
     def _keep(self, op: Upload) -> str:
         name = f"{digest8(op.path)}-{op.name[-60:]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -10,11 +10,18 @@ from unitrack_neptune._plan import Assign, Moment, Op, Point, TagChange, Upload
 
 __all__ = ["operations"]
 
+_MOST = 500
+"""Points in one operation."""
+
 
 def operations(ops: Iterable[Op], keep: Callable[[Upload], str]) -> Iterator[Any]:
-    """Yield the client's operations, in order; `keep` puts the bytes of a file where the client looks for them."""
+    """Yield the client's operations; `keep` puts the bytes of a file where the client looks for them.
+
+    Points of one series are put together, in their order: an operation each would cost a write each.
+    """
     from neptune.internal.operation import AddStrings, RemoveStrings
 
+    series: dict[str, list[Point]] = {}
     for op in ops:
         if isinstance(op, TagChange):
             path = ["sys", "group_tags" if op.group else "tags"]
@@ -25,9 +32,13 @@ def operations(ops: Iterable[Op], keep: Callable[[Upload], str]) -> Iterator[Any
         elif isinstance(op, Upload):
             yield _upload(op, keep)
         elif isinstance(op, Point):
-            yield _point(op)
+            points = series.setdefault(op.path, [])
+            points.append(op)
+            if len(points) == _MOST:
+                yield _points(series.pop(op.path))
         else:
             yield _assign(op)
+    yield from map(_points, series.values())
 
 
 def _upload(op: Upload, keep: Callable[[Upload], str]) -> Any:
@@ -39,11 +50,13 @@ def _upload(op: Upload, keep: Callable[[Upload], str]) -> Any:
     return UploadFile(path, extension, tmp_file_name=keep(op))
 
 
-def _point(op: Point) -> Any:
+def _points(points: Sequence[Point]) -> Any:
     from neptune.internal.operation import LogFloats, LogSeriesValue, LogStrings
 
-    kind: Any = LogStrings if isinstance(op.value, str) else LogFloats
-    return kind(op.path.split("/"), [LogSeriesValue(op.value, float(op.step), op.time)])
+    first = points[0]
+    kind: Any = LogStrings if isinstance(first.value, str) else LogFloats
+    values = [LogSeriesValue(point.value, float(point.step), point.time) for point in points]
+    return kind(first.path.split("/"), values)
 
 
 def _assign(op: Assign) -> Any:
