@@ -80,7 +80,7 @@ class Held:
             ),
             metrics=self.metrics(),
             tags={**tags, **self.about.get("tags", {})},
-            files={**dict(self.shown()), **dict(self.logged())},
+            files={**dict(self.shown()), **dict(self.logged()), **dict(self.reports())},
             parent=self.about.get("parent"),
         )
 
@@ -111,6 +111,11 @@ class Held:
                     if value["_type"] == "html-file":
                         data = html.unescape(re.sub("<[^>]*>", "", data.decode())).encode()
                     yield f"media/{names.get(key, key)}/{row['_step']}", data
+
+    def reports(self):
+        for folder in self.folders:
+            for path in (folder / "files").glob("unitrack/*.json"):
+                yield f"unitrack/{path.name}", path.read_bytes()
 
     def logged(self):
         """Yield the files of artifacts; a file alone has its artifact's name."""
