@@ -303,10 +303,28 @@ def test_runs_are_chosen_by_either_id_and_by_experiment(sqlite_tracker, runs):
     assert ids(experiment=sqlite_tracker.experiment) == ["one", "three", "two"]
     assert ids(experiment=sqlite_tracker.experiment, run=f"one, {native}") == ["one", "two"]
     assert set(ids()) >= {"one", "two", "three"}
+    with pytest.raises(FatalBackendError, match="has no run 'four'"):
+        ids(run="four")
+    with pytest.raises(FatalBackendError, match="has no run"):
+        ids(run="0" * 32)
     with pytest.raises(FatalBackendError, match="no experiment 'nowhere'"):
         ids(experiment="nowhere")
     with pytest.raises(ConfigError, match="its options are: experiment, run"):
         ids(experiments="x")
+
+
+def test_a_run_of_one_mlflow_is_copied_to_another_and_found_there_by_its_id(sqlite_tracker, runs, back):
+    client = sqlite_tracker.client
+    old = client.create_run(client.create_experiment(f"{sqlite_tracker.experiment} old")).info.run_id
+    client.log_metric(old, "loss", 1.0, step=3)
+    client.set_terminated(old)
+    import_runs(MlflowReader(), sqlite_tracker.uri, runs.root, {"run": old})
+    assert runs.send(sqlite_tracker)[0].state == "sent"
+    source, options = MlflowReader().source_of(sqlite_tracker.options, project="any", run=old)
+    (run,) = MlflowReader().runs(source, options)
+    assert run.info.id == old
+    assert not run.info.origin.endswith(old), "the copy, not the original"
+    assert unexplained(runs, back(sqlite_tracker, run=old), old) == []
 
 
 def test_credentials_in_the_uri_are_kept_nowhere(sqlite_tracker, runs):

@@ -111,9 +111,24 @@ def _found(client: Any, experiments: list[str], chosen: str | None) -> Iterator[
         yield from _search(client, experiments, "")
         return
     for word in filter(None, map(str.strip, chosen.split(","))):
-        runs = [_brief(client.get_run(word))] if _HEX.fullmatch(word) else []
         quoted = word.replace("'", "")
-        yield from runs or _search(client, experiments, f"tags.`{_ID_TAG}` = '{quoted}'")
+        # unitrack's ids first: a run that came from another MLflow has MLflow's id of there as its own.
+        runs = list(_search(client, experiments, f"tags.`{_ID_TAG}` = '{quoted}'"))
+        yield from runs or [_native(client, experiments, word)]
+
+
+def _native(client: Any, experiments: list[str], word: str) -> _Found:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(word) if _HEX.fullmatch(word) else None
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        run = None
+    if run is None or run.info.experiment_id not in experiments:
+        raise FatalBackendError(f"MLflow at {_without_credentials(client.tracking_uri)} has no run {word!r} there")
+    return _brief(run)
 
 
 def _search(client: Any, experiments: list[str], wanted: str) -> Iterator[_Found]:
