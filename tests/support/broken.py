@@ -261,6 +261,15 @@ def reports_once_only(base):
     return Broken
 
 
+def keeps_the_first_report(base):
+    class Broken(base):
+        def keep_report(self, report):
+            if not (self.folder / "lowered.json").exists():
+                super().keep_report(report)
+
+    return Broken
+
+
 def takes_any_option(base):
     return base
 
@@ -319,6 +328,7 @@ OTHERS = {
     begins_anew_when_told_what_is_acked: "what_was_acked_is_not_expected_again",
     acks_what_is_in_memory: "a_run_is_completed_after_its_worker_is_killed",
     flushes_nothing: "what_was_flushed_outlives_the_process",
+    keeps_the_first_report: "the_report_of_what_was_lowered_is_with_the_run",
     reports_once_only: "whatever_differs_is_reported_by_kind_and_name",
     says_nothing_of_later_events: "events_of_later_versions_are_told_and_harm_nothing",
     takes_any_option: "wrong_options_are_named",

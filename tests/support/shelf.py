@@ -68,6 +68,9 @@ class Backend:
         if status is not None:
             (self.folder / "status").write_text(status)
 
+    def keep_report(self, report):
+        (self.folder / "lowered.json").write_bytes(report)
+
     # -- records ---------------------------------------------------------------------------------
 
     def export(self, records):

@@ -22,7 +22,8 @@ class Target:
 
 
 def held(folder):
-    metrics, params, tags, files, datasets, parent = {}, {}, {}, {}, [], None
+    metrics, params, tags, datasets, parent = {}, {}, {}, [], None
+    files = {path.name: path.read_bytes() for path in folder.glob("lowered.json")}
     log = folder / "log.jsonl"
     for line in log.read_text().splitlines() if log.exists() else ():
         for word, *rest in json.loads(line)["entries"]:

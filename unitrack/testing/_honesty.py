@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from unitrack.backend import KeepsReport
 from unitrack.errors import ConfigError
 from unitrack.journal import layout
 from unitrack.testing._replays import log_everything
@@ -69,6 +70,18 @@ class Honesty:
         again = bench.send()
         assert {(one.kind, one.name) for one in again.lowered} == {(one.kind, one.name) for one in first.lowered}
 
+    def test_the_report_of_what_was_lowered_is_with_the_run(self, bench: Bench) -> None:
+        """One document in the tracker, all of it, however often it was sent; a backend that keeps none has it told."""
+        run = log_everything(bench.run())
+        bench.send()
+        run.later_event("phonogram").finish()
+        sent = bench.send()
+        told = {(one.kind, one.name) for one in sent.lowered}
+        assert {"hologram", "phonogram"} <= {name for _, name in told}
+        if isinstance(bench.target.factory.create(bench.target.options), KeepsReport):
+            reports = [one for data in bench.held().files.values() if (one := _reported(data)) is not None]
+            assert reports == [told], "HeldRun.files has the report once, with all that was told"
+
     def test_events_of_later_versions_are_told_and_harm_nothing(self, bench: Bench) -> None:
         """Their type is named; what is around them arrives."""
         with bench.run() as run:
@@ -109,6 +122,15 @@ class Honesty:
         heavy = getattr(target, "client_modules", None)
         foreign = loaded & set(heavy) if heavy is not None else loaded - {own, *_OWN, *sys.stdlib_module_names}
         assert not foreign, f"the plugin imports {sorted(foreign)} before it is opened"
+
+
+def _reported(data: bytes) -> set[tuple[str, str]] | None:
+    """Return what a file reports as lowered, None if it is no report."""
+    try:
+        report = json.loads(data)
+        return {(one["kind"], one["name"]) for one in report["lowered"]}
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _secrets() -> Mapping[str, str]:

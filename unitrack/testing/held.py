@@ -21,7 +21,8 @@ class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
     Names are the run's own: the test undoes the plugin's name map. `status` is None while the run goes on. `metrics`
     are in order of step, then time. `params` are named by their path, joined by `/`, with the values that the tracker
     gives. A tag that carries text is `name=text`, or `tags` is a mapping of name to text. `files` are artifacts and
-    media by path, the files of a folder below its name. `parent` is unitrack's id of the parent.
+    media by path, the files of a folder below its name; the report of what was lowered is one of them, if the backend
+    keeps it. `parent` is unitrack's id of the parent.
     """
 
     status: str | None

@@ -73,7 +73,7 @@ class Logdir:
         return {row.split(" | ")[1].removesuffix(" |") for table in rows for row in table if row.startswith("| name |")}
 
     def _files(self, own):
-        files = {}
+        files = {path.name: path.read_bytes() for path in own.glob("lowered.json")}
         for root in ("artifacts", "media"):
             for path in (own / root).rglob("*"):
                 if path.is_file():
