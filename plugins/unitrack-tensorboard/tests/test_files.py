@@ -48,6 +48,7 @@ def whole_run(runs, run_id="one", folder=None, **fields):
     writer.append(events.Summary, {"best": 0.9, "note": "fine"})
     writer.append(events.Tags, add=["good"], remove=["new"], values={"owner": "me"})
     writer.append(events.Artifact, name="model/w.pt", kind="model", digest=put(b"weights"), size=7)
+    writer.append(events.Artifact, name="far", kind="data", uri="s3://b/far", digest="sha256:" + "d" * 64)
     if folder is not None:
         tree = runs.objects.put_tree(folder)
         writer.append(events.Artifact, name="folder", kind="dataset", digest=tree.digest, size=tree.size, tree=True)

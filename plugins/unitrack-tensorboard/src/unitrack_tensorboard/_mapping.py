@@ -155,7 +155,7 @@ class Mapper:
     # -- files and data --------------------------------------------------------------------------
 
     def _artifact(self, plan: Plan, record: Record, event: events.Artifact) -> Line:
-        if event.use == "output" and event.digest is not None:
+        if event.use == "output" and event.digest is not None and event.uri is None:  # else a reference
             plan.places.append(
                 Place(path=artifact_path(event.name), digest=event.digest, tree=event.tree, record=record)
             )

@@ -73,7 +73,7 @@ class OwnRun:
         found = decode_line(whole.tensor.string_val[0])
         if isinstance(found, neutral.RunStarted):
             return None  # it is made from `info`
-        if isinstance(found, neutral.Artifact) and found.digest and found.use == "output":
+        if isinstance(found, neutral.Artifact) and found.digest and found.use == "output" and not found.uri:
             return found if self._put_artifact(found, objects) else None
         if isinstance(found, neutral.Media) and found.digest:
             return found if self._put_media(found, values, objects) else None
