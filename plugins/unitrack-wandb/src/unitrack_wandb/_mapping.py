@@ -7,7 +7,7 @@ rows, so no step is ever refused. What becomes of what is told in the README's t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from unitrack import events
@@ -239,6 +239,9 @@ class Mapper:
                 continue
             kept = self._finite(name, value)
             old = self.state.params.get(key)
+            for lost in _reshaped(name, old, kept) if key in self.state.params else ():
+                detail = "it took another shape (a value became a tree, or a tree a value): what it was is gone"
+                self.lowerings.tell("param-shape", lost, detail)
             if isinstance(old, dict) and isinstance(kept, dict):
                 kept = _merged(old, kept)
             self.state.params[key] = kept
@@ -423,6 +426,25 @@ def _pretty(value: Any) -> bytes:
 
 def _content(inline: Any) -> bytes:
     return inline.encode() if isinstance(inline, str) else _dumps(inline).encode()
+
+
+def _reshaped(name: str, old: Any, new: Any) -> Iterator[str]:
+    """Yield the leaves of a param that a nested config loses when a value becomes a tree or a tree a value."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() & new.keys():
+            yield from _reshaped(f"{name}/{key}", old[key], new[key])
+    elif isinstance(old, dict) and old:
+        yield from _leaf_names(name, old)
+    elif isinstance(new, dict) and new:
+        yield name
+
+
+def _leaf_names(name: str, tree: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _leaf_names(f"{name}/{key}", value)
+        else:
+            yield f"{name}/{key}"
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
