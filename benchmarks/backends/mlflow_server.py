@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -126,7 +127,7 @@ def main() -> None:
     generator = random.Random(7)
     with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as uri:
         sides = {"bare": Bare(uri), "ours": Ours(uri, Path(folder) / "store", width)}
-        took = dict.fromkeys(sides, 0.0)
+        took: dict[str, list[float]] = {name: [] for name in sides}
         for part in range(-1, SLICES):  # the first warms up and isn't counted
             some = [
                 (f"metric_{index % width}", generator.random(), time.time(), part * each + index // width)
@@ -134,12 +135,13 @@ def main() -> None:
             ]
             for name in generator.sample(list(sides), len(sides)):
                 seconds = sides[name].send(some)
-                took[name] += seconds if part >= 0 else 0.0
+                took[name] += [seconds] if part >= 0 else []
         sides["ours"].close()
-    rates = {name: each * SLICES / seconds for name, seconds in took.items()}
+    rates = {name: each / statistics.median(seconds) for name, seconds in took.items()}
     for name, rate in rates.items():
-        print(f"{name}: {rate:,.0f} points/s")
-    print(f"ratio: {rates['ours'] / rates['bare']:.3f}")
+        print(f"{name}: {rate:,.0f} points/s (median of {SLICES} slices of {each:,})")
+    ratios = [bare / ours for bare, ours in zip(took["bare"], took["ours"], strict=True)]
+    print(f"ratio: {rates['ours'] / rates['bare']:.3f} (slices: {min(ratios):.2f} to {max(ratios):.2f})")
 
 
 if __name__ == "__main__":
