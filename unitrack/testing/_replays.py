@@ -68,11 +68,13 @@ class Replays:
     )
     @given(steps=run_steps(), data=st.data())
     def test_any_part_may_come_again(self, bench: Bench, steps: list[Step], data: st.DataObject) -> None:
-        """Whatever is logged, in batches of any size, with any suffix offered again, by the same object or another."""
+        """Whatever two writers log, in batches of any size, with any suffix offered again, closed or cut off."""
         run_id = f"run-{len(list((bench.store / 'runs').glob('*')))}"
-        with bench.run(run_id) as run:
-            for name, arguments in steps:
-                getattr(run, name)(*arguments)
+        cut = data.draw(st.integers(0, len(steps)), "resumed at")
+        for part in (steps[:cut], steps[cut:]):
+            with bench.run(run_id) as run:
+                for name, arguments in part:
+                    getattr(run, name)(*arguments)
         records = bench.records(run_id)
         lowered = []
         driven = bench.drive(run_id)

@@ -43,7 +43,8 @@ class RunBuilder:
     """One writer of one run. Ends it as finished when used as a context manager and not ended before.
 
     Each builder is a writer of its own, so a second one of the same id resumes the run or, with another `rank`,
-    writes beside the first. `fields` are those of `RunStarted`. Times are two milliseconds apart and begin now.
+    writes beside the first. `fields` are those of `RunStarted`. Times are two milliseconds apart, and
+    begin now, or after what the run holds.
     """
 
     def __init__(
@@ -54,9 +55,10 @@ class RunBuilder:
         self.folder = layout.run_dir(store, run_id)
         self.objects = self.objects_of(store)
         before = [path.stem for path in layout.journals(self.folder)] if rank is None else []
+        latest = max((record.event.time for record in read_records(self.folder)), default=0.0)
         info = WriterInfo(run=run_id, rank=rank, role=role)
         self.writer = JournalWriter(self.folder, info, durability="finish")
-        self._now = self.writer.path.stat().st_mtime
+        self._now = max(self.writer.path.stat().st_mtime, latest)
         if role == "primary":
             self.append(RunStarted, **{"project": "conformance", "resumed": before, **fields})
 

@@ -69,6 +69,19 @@ def test_a_replay_after_a_kill_leaves_one_of_every_row(tmp_path, info):
     assert (about["status"], about["ended"], about["project"]) == ("finished", 9.0, "p")
 
 
+@pytest.mark.parametrize("cut", range(1, 60))
+def test_a_kill_between_any_two_bytes_leaves_one_of_every_row(tmp_path, info, cut):
+    records = [record(Metrics(1, 1.0, {"a": 1.0, "two\nlines": 2.0, 'a "quote"\u2028': 3.0}, 0))]
+    for length in (None, -cut, None):
+        backend = CsvFactory().create({"folder": str(tmp_path / "csv")})
+        backend.open(info, {})
+        backend.export(records)
+        path = tmp_path / "csv" / "one" / "values.csv"
+        path.write_bytes(path.read_bytes()[:length])
+    with path.open(newline="", encoding="utf-8") as file:
+        assert sorted(row["name"] for row in csv.DictReader(file)) == ["a", 'a "quote"\u2028', "two\nlines"]
+
+
 @pytest.mark.parametrize("options", [{"fodler": "x"}, {"folder": 3}, {"folder": ""}])
 def test_wrong_options_name_the_option(options):
     with pytest.raises(ConfigError, match="folder|fodler"):

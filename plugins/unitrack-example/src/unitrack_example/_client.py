@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ class CsvRun:
         folder.mkdir(parents=True, exist_ok=True)
         self._about = folder / "run.json"
         self._values = folder / "values.csv"
+        self._cut, self._names = ("", 0), set[str]()  # the last event in the file, and the names it has there
         self._known = self._recover()
 
     def _recover(self) -> dict[str, int]:
@@ -28,20 +30,26 @@ class CsvRun:
         if not self._values.exists():
             self._append([COLUMNS])
             return {}
-        data = self._values.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
+        whole = _whole_rows(self._values.read_bytes())
         os.truncate(self._values, len(whole))
         last: dict[str, int] = {}
-        for row in csv.DictReader(whole.decode().splitlines()):
-            last[row["writer"]] = max(last.get(row["writer"], 0), int(row["seq"]))
+        for row in csv.DictReader(io.StringIO(whole.decode(), newline="")):
+            writer, seq = row["writer"], int(row["seq"])
+            self._names = {*(self._names if self._cut == (writer, seq) else ()), row["name"]}
+            self._cut = writer, seq
+            last[writer] = max(last.get(writer, 0), seq)
         return last
 
     def add(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Append the rows that aren't there yet. One event's rows are written together, durably."""
-        fresh = [row for row in rows if row[1] > self._known.get(row[0], 0)]
+        fresh = [row for row in rows if row[1] > self._known.get(row[0], 0) or self._is_cut_off(row)]
         self._append(fresh)
         for row in fresh:
             self._known[row[0]] = max(self._known.get(row[0], 0), row[1])
+
+    def _is_cut_off(self, row: tuple[Any, ...]) -> bool:
+        """Tell whether a kill kept the row out of a file that has others of its event: the last in the file."""
+        return row[:2] == self._cut and row[4] not in self._names
 
     def describe(self, **fields: Any) -> None:
         """Set fields of `run.json`."""
@@ -55,3 +63,11 @@ class CsvRun:
             csv.writer(file, lineterminator="\n").writerows(rows)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _whole_rows(data: bytes) -> bytes:
+    """Return the data up to its last whole row; a newline inside quotes ends none."""
+    whole = data[: data.rfind(b"\n") + 1]
+    while whole.count(b'"') % 2:
+        whole = whole[: whole.rfind(b"\n", 0, -1) + 1]
+    return whole
