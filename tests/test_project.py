@@ -41,7 +41,8 @@ LATE = {
 }  # fmt: skip
 # What a plugin may import from us; a name with an underscore is ours alone wherever it is.
 PUBLIC = {
-    "backend", "config", "errors", "events", "gate", "hookspecs", "model", "reader", "registry", "rerun", "schemas", "testing",
+    "backend", "config", "errors", "events", "files", "foreign", "gate", "hookspecs", "journal", "lowering", "model", "objects",
+    "reader", "registry", "rerun", "schemas", "session", "testing",
 }  # fmt: skip
 
 

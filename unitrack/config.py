@@ -141,7 +141,7 @@ class _Keys(msgspec.Struct, frozen=True, kw_only=True):
     """`auto` starts a dispatcher beside training, `external` leaves it to one that serves the whole store."""
 
     patience: _NotNegative = 900.0
-    """Seconds after a run's end in which a dispatcher goes on trying a tracker that is down; then it leaves the rest."""
+    """Seconds after a run's end in which a dispatcher goes on trying a tracker that is down."""
 
     durability: Literal["background", "always", "finish"] = "background"
     """When lines reach the disk: twice a second or so, before `log()` returns, or at the end."""

@@ -320,6 +320,14 @@ def test_a_second_init_returns_the_open_run_unless_told_otherwise(run):
     assert (view_of(other).status, view_of(other).reason) == ("failed", "exit code 3") and wandb.run is None
 
 
+def test_a_folder_and_a_way_to_begin_are_as_given():
+    with wandb.init(project="p", dir="logs") as run:
+        run.log({"a": 1})
+    assert unitrack.get_run(run.id, dir="logs/.unitrack").status == "finished"
+    with pytest.raises(ValueError, match="reinit is"):
+        wandb.init(reinit="sometimes")
+
+
 def test_disabled_mode_takes_all_calls_and_keeps_nothing(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     with wandb.init(project="p") as run:

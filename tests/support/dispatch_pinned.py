@@ -46,7 +46,18 @@ def install(python, *roots):
 
 
 def pip(python, *arguments):
-    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "-qq", "--no-input", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "-qq",
+        "--no-input",
+        "--no-compile",
+        *arguments,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stderr[-2000:])

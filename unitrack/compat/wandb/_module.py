@@ -89,6 +89,8 @@ def init(
     _current.warned.ignored("wandb.init", {"settings": settings, "force": force, "save_code": save_code or None})
     values, way = _chosen(config, config_include_keys, config_exclude_keys), _mode(mode)
     reinit = _REINIT.get(reinit, reinit)
+    if reinit not in ("finish_previous", "return_previous", "create_new"):
+        raise UsageError(f"reinit is finish_previous, return_previous or create_new, not {reinit!r}")
     previous = active()
     if previous is not None and reinit == "return_previous":
         _current.warned.say(

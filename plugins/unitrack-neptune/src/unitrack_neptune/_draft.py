@@ -196,22 +196,20 @@ class Draft:
         into `late/step/<path>`: Neptune would refuse it.
         """
         series = self._at(path)
-        if step is None:
-            at, trouble = self._without_step(name, series), "no room for a step above the last"
-            if at is None:
-                return
-        else:
-            at, trouble = self._fitting(name, step), self._trouble(step)
+        at = self._without_step(name, series) if step is None else self._fitting(name, step)
+        if at is None:
+            return
         if self._takes(series, at):
             self._append(name, path, at, time, value)
             return
+        trouble = self._trouble(at)
         late = f"late/value/{path}"
         remedy = f"it is in {late}, its step in late/step/{path}"
         if self.decide("step", name, trouble=trouble, remedy=remedy) == "skip":
             return
         count = following(self._at(late), self.limits)
         self._append(name, late, count, time, value)
-        self._append(name, f"late/step/{path}", count, time, float(at))
+        self._append(name, f"late/step/{path}", count, time, float(at if step is None else step))
 
     def next_step(self, path: str) -> float:
         """Return the next whole step of a series."""
