@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unitrack.errors import ConfigError
-from unitrack.gate.decide import MetricDecision, MetricEvidence, decide, overall
+from unitrack.gate.decide import MetricEvidence, decide, overall
+from unitrack.gate.decision import MetricDecision
 from unitrack.gate.policy import MetricPolicy, Policy
 
 NAN = math.nan

@@ -92,7 +92,7 @@ def broken(change: dict[str, Any]) -> bytes:
         b"[]",
         b"{}",
         broken({"outcome": "maybe"}),
-        broken({"schema": 2}),
+        broken({"schema": 99}),
         broken({"metrics": [{}]}),
         broken({"created": "yesterday"}),
         broken({"seeds": ["a"]}),

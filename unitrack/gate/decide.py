@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, Union
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from unitrack.config import Goal, Role
 from unitrack.errors import ConfigError
-from unitrack.events import NonFinite
+from unitrack.gate.decision import Cause, Decision, MetricDecision, Outcome, Value
 from unitrack.gate.policy import MetricPolicy, Policy, margin_of
 from unitrack.gate.statistics import (
     PairedTest,
@@ -24,24 +23,7 @@ from unitrack.model import metric_value
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Cause", "Decision", "MetricDecision", "MetricEvidence", "Outcome", "Value", "decide", "overall"]
-
-Outcome = Literal["pass", "fail", "undecided"]
-Decision = Literal["pass", "fail", "undecided", "reported"]
-Value = Union[float, NonFinite, None]
-Cause = Literal[
-    "equal",
-    "within_margin",
-    "beyond_margin",
-    "noise",
-    "one_seed",
-    "no_margin",
-    "candidate_missing",
-    "candidate_not_finite",
-    "baseline_missing",
-    "baseline_not_finite",
-    "unlike_hardware",
-]
+__all__ = ["MetricEvidence", "decide", "overall"]
 
 _LARGEST = 1e100  # beyond it squares overflow; no metric means such a number
 
@@ -59,35 +41,6 @@ class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"{self.rule.name}: seeds must be given, each once: {self.seeds}")
         if not len(self.seeds) == len(self.candidate) == len(self.baseline):
             raise ValueError(f"{self.rule.name}: each seed needs one value of each side")
-
-
-class MetricDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided for one metric and all it rests on.
-
-    Differences are candidate minus baseline, turned so that more is better; `lower` and `upper` bound
-    their mean. `margin` is in the metric's unit. `detectable` is the smallest drop this many seeds
-    would show; `seeds_needed` says how many would let an unchanged candidate pass.
-    """
-
-    name: str
-    goal: Goal
-    role: Role
-    decision: Decision
-    cause: Cause
-    reason: str
-    candidate: tuple[Value, ...]
-    baseline: tuple[Value, ...]
-    differences: tuple[Value, ...]
-    margin: float | None = None
-    candidate_mean: float | None = None
-    baseline_mean: float | None = None
-    mean: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-    p_pass: float | None = None
-    p_fail: float | None = None
-    detectable: float | None = None
-    seeds_needed: int | None = None
 
 
 class _Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from unitrack.errors import EvidenceError
-from unitrack.gate.decide import MetricDecision, Outcome, decide, overall
+from unitrack.gate.decide import decide, overall
+from unitrack.gate.decision import MetricDecision, Outcome
 from unitrack.gate.evidence import gather
 from unitrack.gate.lineage import Facts, Lineage, Side, compare, facts_of, hardware_difference
 from unitrack.gate.policy import Policy, policy_digest

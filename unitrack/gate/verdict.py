@@ -10,7 +10,8 @@ import msgspec
 from unitrack import schemas
 from unitrack.errors import EvidenceError
 from unitrack.files import write_atomic
-from unitrack.gate.decide import MetricDecision, Outcome, overall
+from unitrack.gate.decide import overall
+from unitrack.gate.decision import MetricDecision, Outcome, Value
 from unitrack.gate.lineage import Lineage
 from unitrack.gate.policy import Policy, policy_digest
 
@@ -19,9 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Cost",
+    "Curve",
+    "Flag",
+    "Requirement",
     "SeedRun",
     "Subject",
+    "TestSetUse",
+    "Tier",
     "Verdict",
+    "Waiver",
     "decode",
     "encode",
     "exit_code",
@@ -30,7 +38,10 @@ __all__ = [
     "write_verdict",
 ]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+
+Tier = Literal["bit_equal", "within_1e-6", "statistically_equal", "not_reproduced"]
+"""How well training reproduces: what two trainings of one commit and seed had in common."""
 
 _BEYOND_MORE_SEEDS = {"baseline_missing", "baseline_not_finite", "unlike_hardware"}
 _LARGEST = 16 << 20  # bytes; a verdict may come from a stranger's pull request
@@ -53,10 +64,79 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[SeedRun, ...]
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """A gate's outcome with all its evidence. `created` is epoch seconds, given by the caller."""
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric's series of one run, thinned for a picture: steps and values of equal length."""
 
-    schema: Literal[1] = SCHEMA_VERSION
+    metric: str
+    side: Literal["candidate", "baseline"]
+    seed: int
+    steps: tuple[float, ...]
+    values: tuple[Value, ...]
+
+
+class Flag(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of what judges instead of what is judged: a reader should look at it first."""
+
+    kind: Literal["policy", "evaluation", "test_data"]
+    text: str
+
+
+class Waiver(msgspec.Struct, frozen=True, kw_only=True):
+    """Lets one metric fail for a reason, up to a moment. `scope` is a commit or branch; times are epoch seconds."""
+
+    id: str
+    metric: str
+    scope: str
+    reason: str
+    who: str
+    created: float
+    expires: float
+
+
+class TestSetUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How many verdicts have used the evaluation data of this digest; each wears it out a little."""
+
+    digest: str
+    verdicts: int
+    warning: str | None = None
+
+
+class Requirement(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact about the candidate's runs that the policy demands, such as `data.version`, and where it was found."""
+
+    name: str
+    satisfied: bool
+    evidence: str
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What the evidence cost: seconds of training, jobs trained for it and jobs whose results were known."""
+
+    seconds: float
+    trained: int
+    cached: int
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """A gate's outcome with all its evidence. `created` is epoch seconds, given by the caller.
+
+    `key` is the SHA-256 over all it depends on. `seeds` are those that were trained, `seeds_planned` how many
+    the policy allows. `mode` tells whether the baseline was trained again or its recorded runs were used.
+    `blocks` says whether this outcome keeps the candidate out: an undecided one does if the policy says so.
+    """
+
+    schema: Literal[2] = SCHEMA_VERSION
+    key: str = ""
+    blocks: bool = True
+    mode: Literal["rerun", "recorded"] = "rerun"
+    seeds_planned: int | None = None
+    tier: Tier | None = None
+    flags: tuple[Flag, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    test_set: TestSetUse | None = None
+    cost: Cost | None = None
+    curves: tuple[Curve, ...] = ()
     outcome: Outcome
     summary: str
     created: float

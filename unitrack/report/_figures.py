@@ -10,7 +10,7 @@ from unitrack.model import restore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unitrack.gate.decide import MetricDecision, Value
+    from unitrack.gate.decision import MetricDecision, Value
 
 __all__ = ["figure", "interval", "one_line", "short", "signed", "sparkline", "values"]
 

@@ -15,7 +15,7 @@ from unitrack.report._figures import figure, interval, one_line, short, signed, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from unitrack.gate.decide import MetricDecision
+    from unitrack.gate.decision import MetricDecision
     from unitrack.gate.verdict import Subject, Verdict
 
 __all__ = ["code", "escape", "render"]

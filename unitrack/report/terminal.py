@@ -9,7 +9,7 @@ import msgspec
 from unitrack.report._figures import figure, interval, one_line, short, signed, sparkline, values
 
 if TYPE_CHECKING:
-    from unitrack.gate.decide import MetricDecision
+    from unitrack.gate.decision import MetricDecision
     from unitrack.gate.verdict import Subject, Verdict
 
 __all__ = ["Grid", "Line", "blocks", "style_of"]
