@@ -24,6 +24,7 @@ from unitrack.fluent import (
     log_model,
     log_param,
     log_params,
+    log_predictions,
     log_table,
     log_text,
     log_video,
@@ -41,9 +42,9 @@ __all__ = [
     "Audio", "Figure", "File", "Histogram", "Html", "Image", "Run", "RunView", "Table", "Text", "UnitrackError",
     "UnitrackWarning", "Video", "alert", "current", "define_metric", "end_run", "finish", "flush", "get_run",
     "hookimpl", "init", "log", "log_artifact", "log_audio", "log_dataset", "log_figure", "log_file",
-    "log_histogram", "log_html", "log_image", "log_metric", "log_metrics", "log_model", "log_param", "log_params",
-    "log_table", "log_text", "log_video", "remove_tags", "runs", "set_tags", "start_run", "use_artifact",
-    "use_model",
+    "log_histogram", "log_html", "log_image", "log_metric", "log_metrics", "log_model", "log_param",
+    "log_params", "log_predictions", "log_table", "log_text", "log_video", "remove_tags", "runs", "set_tags",
+    "start_run", "use_artifact", "use_model",
 ]  # fmt: skip
 
 

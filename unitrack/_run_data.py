@@ -1,22 +1,83 @@
-"""The dict-like parts of a run, the flattening of what is logged, and checks of what is given."""
+"""What a run is called and asks for, its dict-like parts, and checks and flattening of what is logged."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from unitrack.errors import UnitrackWarning, UsageError
 from unitrack.events import FinalStatus, Known, Metric
 from unitrack.model import Spell, metric_name, metric_value, number, plain, text
 
+if TYPE_CHECKING:
+    from unitrack.run import Run
+
 __all__ = [
-    "ConfigMapping", "SummaryMapping", "flatten_metrics", "metric_values", "one_of", "outcome_of", "tag_words",
-    "timed", "warn_of_skipped",
+    "ConfigMapping", "Found", "RunSpec", "Services", "SummaryMapping", "flatten_metrics", "metric_values", "one_of",
+    "outcome_of", "tag_words", "timed", "warn_of_skipped",
 ]  # fmt: skip
 
 _Log = Callable[[dict[str, Any]], None]
+
+
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is called and where it belongs."""
+
+    id: str
+    project: str
+    store: Path
+    name: str | None = None
+    group: str | None = None
+    parent: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """An artifact another run logged."""
+
+    name: str
+    kind: str
+    digest: str
+    size: int | None
+    tree: bool
+    origin: str  # what was asked for, resolved: `run/artifact` or `model:version`
+
+
+class Services(Protocol):
+    """What a run asks of the layers above it, handed in by the session."""
+
+    def find_artifact(self, reference: str) -> Found:
+        """Resolve `RUN/NAME` or `NAME` (the newest in the project); raise UsageError."""
+        ...
+
+    def find_model(self, reference: str) -> Found:
+        """Resolve `NAME@ALIAS` or `NAME:VERSION`; raise RegistryError."""
+        ...
+
+    def to_json(self, value: object) -> Any:
+        """Return a JSON-safe tree for a value of a type nobody here knows, or None."""
+        ...
+
+    def dataset_version(self, uri: str) -> tuple[str, str | None] | None:
+        """Return the version and digest of data that some system keeps, or None."""
+        ...
+
+    def finished(self, run: Run, status: FinalStatus, timeout: float | None) -> None:
+        """Take note that the journal is about to be sealed (`closing`) and let go of the run."""
+        ...
+
+    def closing(self, run: Run) -> None:
+        """Hand in what still belongs into the journal."""
+        ...
+
+    def attach(self) -> Callable[[str, str], Run]:
+        """Return a picklable function of (store, id) that joins the run from another process."""
+        ...
 
 
 class ConfigMapping(MutableMapping[str, Any]):

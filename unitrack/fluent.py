@@ -13,9 +13,9 @@ from unitrack.session import current, init
 
 __all__ = [
     "alert", "define_metric", "end_run", "finish", "flush", "log", "log_artifact", "log_audio", "log_dataset",
-    "log_figure", "log_file", "log_histogram", "log_html", "log_image", "log_metric", "log_metrics", "log_model",
-    "log_param", "log_params", "log_table", "log_text", "log_video", "remove_tags", "set_tags", "start_run",
-    "use_artifact", "use_model",
+    "log_figure", "log_file", "log_histogram", "log_html", "log_image", "log_metric", "log_metrics",
+    "log_model", "log_param", "log_params", "log_predictions", "log_table", "log_text", "log_video",
+    "remove_tags", "set_tags", "start_run", "use_artifact", "use_model",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -50,6 +50,7 @@ log_histogram = _on_current(Run.log_histogram)
 log_html = _on_current(Run.log_html)
 log_image = _on_current(Run.log_image)
 log_model = _on_current(Run.log_model)
+log_predictions = _on_current(Run.log_predictions)
 log_table = _on_current(Run.log_table)
 log_text = _on_current(Run.log_text)
 log_video = _on_current(Run.log_video)

@@ -28,6 +28,7 @@ from unitrack._merge import Details, Header, MetricInfo, RunStatus, WriterView
 from unitrack.errors import RunNotFoundError, UnitrackWarning, UsageError
 from unitrack.events import System
 from unitrack.journal import layout
+from unitrack.objects import ObjectStore
 
 if TYPE_CHECKING:
     import pandas
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from unitrack.events import Alert, Artifact, DatasetUsed, Event, Media
     from unitrack.index import Row
+    from unitrack.media.predictions import Predictions
 
 __all__ = ["MetricInfo", "RunStatus", "RunView", "Series", "Store", "WriterView", "get_run", "open_store", "runs"]
 
@@ -232,6 +234,23 @@ class RunView:
     def to_arrow(self) -> pyarrow.Table:
         """Return `history()` as a Table, null where a row lacks a metric. Raises UsageError without pyarrow."""
         return _frames.arrow_table(self._columns.table())
+
+    def predictions(self, name: str = "predictions") -> Predictions:
+        """Return what `Run.log_predictions` kept under a name, the latest of it.
+
+        Raises UsageError if there is none, UnitrackError if its bytes are gone, damaged or hold something else.
+        """
+        from unitrack.media import predictions
+
+        wanted = predictions.artifact_name(name)
+        found = [each for each in self.artifacts if each.kind == predictions.KIND and each.use == "output"]
+        latest = next((each for each in reversed(found) if each.name == wanted), None)
+        if latest is None or latest.digest is None:
+            names = ", ".join(repr(each.name) for each in found)[:300]
+            raise UsageError(f"run {self.id} has no predictions {name!r}; it has {names or 'none'}")
+        objects = ObjectStore(layout.objects_dir(self.path.parents[1]))
+        data = objects.read(latest.digest, largest=predictions.LARGEST)
+        return predictions.unpack(data, source=f"run {self.id}, {wanted}")
 
     def events(self) -> Iterator[tuple[str, Event]]:
         """Yield (writer, event) for all the run logged, in order of time, a little at a time."""

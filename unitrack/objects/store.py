@@ -122,15 +122,19 @@ class ObjectStore:
         except SourceError:
             return False
 
-    def manifest(self, digest: str) -> tree.Manifest:
-        """Return the manifest of a stored folder, every path in it checked. Raises UsageError if it is none."""
+    def read(self, digest: str, *, largest: int) -> bytes:
+        """Return an object's bytes, verified. Raises UsageError for more than `largest`, UnitrackError if damaged."""
         path = self.get(digest)
-        if path.stat().st_size > _LARGEST_MANIFEST:
-            raise UsageError(f"the object {digest} is too large to be the manifest of a folder")
+        if path.stat().st_size > largest:
+            raise UsageError(f"the object {digest} has more than {largest:,} bytes, too many for what it should be")
         data = path.read_bytes()
         if digest_bytes(data) != digest:
             raise UnitrackError(f"the object {path} is damaged: its bytes don't match its name. Put it again")
-        return tree.parse(data)
+        return data
+
+    def manifest(self, digest: str) -> tree.Manifest:
+        """Return the manifest of a stored folder, every path in it checked. Raises UsageError if it is none."""
+        return tree.parse(self.read(digest, largest=_LARGEST_MANIFEST))
 
     def checkout(self, digest: str, destination: str | os.PathLike[str], *, tree: bool | None = None) -> Path:
         """Restore a file or (`tree`) a folder at `destination` and return it, all digests verified.
