@@ -27,6 +27,7 @@ from unitrack.errors import ConfigError
 __all__ = [
     "RUN_VARIABLES",
     "BackendSettings",
+    "ExampleMetric",
     "GateSettings",
     "Goal",
     "MetricRule",
@@ -41,6 +42,10 @@ __all__ = [
 Goal = Literal["maximize", "minimize"]
 Role = Literal["target", "guardrail", "budget", "report"]
 RunSummary = Literal["last", "min", "max", "best", "mean", "first"]
+ExampleMetric = Literal[
+    "accuracy", "balanced_accuracy", "f1", "f1_macro", "precision", "recall", "log_loss", "brier", "mae", "mse", "rmse",
+    "r2", "roc_auc", "average_precision",
+]  # fmt: skip
 
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -110,6 +115,12 @@ class MetricRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     summary: RunSummary = "last"
     """Which value of a run's series counts; `best` follows the goal."""
+
+    examples: ExampleMetric | None = None
+    """Which metric of the logged predictions this is: then both sides are compared example by example, too."""
+
+    predictions: _Name = "predictions"
+    """The name under which those predictions were logged."""
 
 
 class GateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

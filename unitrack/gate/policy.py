@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from unitrack.config import Goal, Role, RunSummary
+from unitrack.config import ExampleMetric, Goal, Role, RunSummary
 from unitrack.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class MetricPolicy(msgspec.Struct, frozen=True, kw_only=True):
     summary: RunSummary = "last"
     margin: float | None = None
     relative_margin: float | None = None
+    examples: ExampleMetric | None = None
+    predictions: str = "predictions"
 
     @property
     def gates(self) -> bool:
@@ -87,6 +89,8 @@ def _checked(rule: MetricRule, source: str) -> MetricPolicy:
         summary=rule.summary,
         margin=rule.margin,
         relative_margin=rule.relative_margin,
+        examples=rule.examples,
+        predictions=rule.predictions,
     )
 
 
