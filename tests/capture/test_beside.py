@@ -205,9 +205,9 @@ def test_a_training_that_is_killed_leaves_no_process_behind(tmp_path, witness, m
         f"sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
         f"run = unitrack.init('p', dir={str(tmp_path / 's')!r})\n"
         f"if {fork} and not os.fork():\n"
-        "    print(os.getpid(), flush=True)\n"
+        "    os.write(1, b'%d\\n' % os.getpid())\n"  # whole lines: both processes write into one pipe
         "    time.sleep(3600)\n"
-        "print(0, flush=True)\n"
+        "os.write(1, b'0\\n')\n"
         "time.sleep(3600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as training:

@@ -209,7 +209,7 @@ def test_neptune_scale_offline_and_its_second_name_keep_the_same(script):
     view = script.view()
     assert view.id == "r1" and view.name == "first" and view.project == "w/digits"
     assert view.params == {
-        name: value for name, value in fields.items() if not name.startswith(("sys/", "source_code"))
+        name: value for name, value in fields.items() if not name.startswith(("sys/", "source_code", "model"))
     }
     assert points(view) == {name: values for name, values in series.items() if name != "said"}
     assert [(m.name, m.step, m.inline) for m in view.media] == [("said", *series["said"][0])]

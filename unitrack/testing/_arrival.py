@@ -52,7 +52,7 @@ class Arrival:
         """Empty, in any script, many lines, spelling numbers and words of JSON."""
         texts = {
             "empty": "", "umlaut": "Grüße", "cjk": "学习率", "emoji": "🙂", "lines": "a\nb\r\nc\t", "quote": "\"'`",
-            "number": "1.0", "null": "null", "nan": "NaN", "json": '{"a": 1}', "space": " x ",
+            "return": "a\rb", "number": "1.0", "null": "null", "nan": "NaN", "json": '{"a": 1}', "space": " x ",
         }  # fmt: skip
         with bench.run() as run:
             run.params(texts)

@@ -295,7 +295,7 @@ def test_an_autologged_model_can_be_registered(autologged):
         assert (run.use_model("iris:1") / "MLmodel").is_file()
 
 
-def test_such_a_run_is_sent_to_mlflow_like_any_other(autologged, monkeypatch):
+def test_such_a_run_is_sent_to_mlflow_like_any_other(autologged):
     folder, run_id, _ = autologged
     uri = f"sqlite:///{folder}/mlflow.db"
     (folder / "unitrack.toml").write_text(f'[backends.mlflow]\ntracking_uri = "{uri}"\n')
@@ -309,8 +309,9 @@ def test_such_a_run_is_sent_to_mlflow_like_any_other(autologged, monkeypatch):
     view = unitrack.get_run(run_id, dir=folder / ".unitrack")
     assert run.data.params == view.params and run.info.status == "FINISHED"
     assert run.data.metrics == {name: metric.last for name, metric in view.metrics.items()}
-    paths = {each.path for each in client.list_artifacts(run.info.run_id, "model")}
-    assert "model/MLmodel" in paths
+    (model,) = client.search_logged_models([experiment])
+    assert {one.model_id for one in run.outputs.model_outputs} == {model.model_id}
+    assert (Path(model.artifact_location.removeprefix("file://")) / "MLmodel").is_file()
 
 
 def test_a_model_logged_outside_of_any_run_gets_one(tmp_path):

@@ -60,7 +60,8 @@ class CsvRun:
 
     def _append(self, rows: Iterable[Iterable[Any]]) -> None:
         with self._values.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
+            # A lone carriage return is quoted only if it is part of the line's end, and ends a row for readers.
+            csv.writer(file).writerows(rows)
             file.flush()
             os.fsync(file.fileno())
 
