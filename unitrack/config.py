@@ -27,10 +27,12 @@ from unitrack.errors import ConfigError
 __all__ = [
     "RUN_VARIABLES",
     "BackendSettings",
+    "EvaluateSettings",
     "ExampleMetric",
     "GateSettings",
     "Goal",
     "MetricRule",
+    "RequiredFact",
     "Role",
     "Settings",
     "TrainSettings",
@@ -45,6 +47,11 @@ RunSummary = Literal["last", "min", "max", "best", "mean", "first"]
 ExampleMetric = Literal[
     "accuracy", "balanced_accuracy", "f1", "f1_macro", "precision", "recall", "log_loss", "brier", "mae", "mse", "rmse",
     "r2", "roc_auc", "average_precision",
+]  # fmt: skip
+
+RequiredFact = Literal[
+    "code.commit", "data.version", "environment.image", "environment.lock", "environment.packages", "hardware", "model",
+    "params", "predictions", "seeds",
 ]  # fmt: skip
 
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
@@ -135,6 +142,46 @@ class GateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     metrics: tuple[MetricRule, ...] = ()
     """The rules, one a metric."""
 
+    baseline: Literal["rerun", "recorded"] = "rerun"
+    """`rerun` trains the baseline again beside the candidate, `recorded` takes the runs it was registered with."""
+
+    missing_baseline: Literal["block", "neutral"] = "block"
+    """Whether a candidate is kept out while no production version exists; either way nothing passes."""
+
+    broken_baseline: Literal["block", "neutral", "recorded"] = "block"
+    """What a baseline that no longer trains does; `recorded` goes on with the runs it was registered with."""
+
+    require: tuple[RequiredFact, ...] = ()
+    """Facts that the candidate's runs must have recorded; without one of them the gate fails."""
+
+
+class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The section `[evaluate]`: how others than the candidate measure it, and what tells of a change of measuring."""
+
+    command: tuple[_Name, ...] = ()
+    """Program and arguments, run in a clean checkout of the base; without one, training's own metrics count."""
+
+    model: _Name | None = None
+    """The name of the model artifact that the command finds at `UNITRACK_EVALUATE_MODEL`."""
+
+    predictions: _Name | None = None
+    """The name of the logged predictions that it finds at `UNITRACK_EVALUATE_PREDICTIONS`."""
+
+    inputs: tuple[_Name, ...] = ()
+    """Files and folders the command reads that git doesn't keep, such as the test data; pinned by digest."""
+
+    timeout: _Positive = 3600.0
+    """Seconds after which one evaluation is ended."""
+
+    env: tuple[_Name, ...] = ()
+    """Names of the environment variables it may see besides unitrack's own."""
+
+    files: tuple[_Name, ...] = ("**/*eval*.py", "**/*metric*.py", "**/*scor*.py")
+    """Patterns of the files that measure: a candidate that changes one is flagged."""
+
+    data: tuple[_Name, ...] = ("**/test*.csv", "**/test*.parquet", "**/holdout*", "**/test_data/**")
+    """Patterns of test data kept in git: a candidate that changes one is flagged."""
+
 
 class _Keys(msgspec.Struct, frozen=True, kw_only=True):
     """The keys a user may set."""
@@ -177,6 +224,9 @@ class _Keys(msgspec.Struct, frozen=True, kw_only=True):
 
     gate: GateSettings | None = None
     """The policy that candidates are judged by."""
+
+    evaluate: EvaluateSettings | None = None
+    """How candidates are measured by others than themselves."""
 
 
 class Settings(_Keys, frozen=True, kw_only=True):
