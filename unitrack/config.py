@@ -59,6 +59,9 @@ _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 RUN_VARIABLES = (
+    "UNITRACK_EVALUATE_MODEL",
+    "UNITRACK_EVALUATE_PREDICTIONS",
+    "UNITRACK_EVALUATE_RUN",
     "UNITRACK_GROUP",
     "UNITRACK_NAME",
     "UNITRACK_PARENT",
@@ -67,7 +70,7 @@ RUN_VARIABLES = (
     "UNITRACK_SEED",
     "UNITRACK_TAGS",
 )
-"""Variables that describe one run instead of the project; `init()` reads them."""
+"""Variables that describe one run instead of the project; `init()` and the commands of `[evaluate]` read them."""
 
 
 class BackendSettings(msgspec.Struct, frozen=True, kw_only=True):

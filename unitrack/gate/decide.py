@@ -21,9 +21,11 @@ from unitrack.gate.statistics import (
 from unitrack.model import metric_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["MetricEvidence", "decide", "overall"]
+    from unitrack.gate.decision import Noise
+
+__all__ = ["MetricEvidence", "decide", "overall", "settled"]
 
 _LARGEST = 1e100  # beyond it squares overflow; no metric means such a number
 
@@ -50,13 +52,23 @@ class _Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide(
-    policy: Policy, evidence: Sequence[MetricEvidence], *, unlike_hardware: str | None = None
+    policy: Policy,
+    evidence: Sequence[MetricEvidence],
+    *,
+    pairs_max: int | None = None,
+    noise: Mapping[str, Noise] = {},
+    unlike_hardware: str | None = None,
 ) -> tuple[MetricDecision, ...]:
     """Decide every metric of a gate together: what corrects for their number belongs here.
 
     With `unlike_hardware` (how the machines of a pair differ) no metric passes.
     """
     return tuple(_decide_one(policy, one, unlike_hardware) for one in evidence)
+
+
+def settled(decisions: Sequence[MetricDecision]) -> bool:
+    """Tell whether no further pair is needed: nothing that gates is still open."""
+    return all(one.cause not in ("noise", "one_seed") for one in decisions if one.role != "report")
 
 
 def overall(decisions: Sequence[MetricDecision]) -> Outcome:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from unitrack.config import ExampleMetric, Goal, Role, RunSummary
+from unitrack.config import ExampleMetric, Goal, RequiredFact, Role, RunSummary
 from unitrack.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     metrics: tuple[MetricPolicy, ...]
     pass_level: float = 0.05
     fail_level: float = 0.01
+    baseline: Literal["rerun", "recorded"] = "rerun"
+    missing_baseline: Literal["block", "neutral"] = "block"
+    broken_baseline: Literal["block", "neutral", "recorded"] = "block"
+    require: tuple[RequiredFact, ...] = ()
 
 
 def make_policy(settings: GateSettings, *, source: str = "unitrack.toml") -> Policy:
@@ -65,7 +69,14 @@ def make_policy(settings: GateSettings, *, source: str = "unitrack.toml") -> Pol
             file=source,
             key="gate.metrics",
         )
-    return Policy(model=settings.model, metrics=metrics)
+    return Policy(
+        model=settings.model,
+        metrics=metrics,
+        baseline=settings.baseline,
+        missing_baseline=settings.missing_baseline,
+        broken_baseline=settings.broken_baseline,
+        require=settings.require,
+    )
 
 
 def _checked(rule: MetricRule, source: str) -> MetricPolicy:
