@@ -34,7 +34,7 @@ def verdict(candidate: list[float | None], baseline: list[float | None]) -> Verd
     seeds = tuple(range(len(candidate)))
     evidence = MetricEvidence(rule=rule, seeds=seeds, candidate=tuple(candidate), baseline=tuple(baseline))
     decisions = decide(policy, [evidence])
-    subject = Subject(commit="c" * 40, reference="HEAD", runs=(SeedRun(seed=0, run="r", job="j"),))
+    runs = [tuple(SeedRun(seed=seed, run=f"{side}{seed}", job="j") for seed in seeds) for side in "cb"]
     return Verdict(
         outcome=overall(decisions),
         summary="Judged.",
@@ -43,8 +43,8 @@ def verdict(candidate: list[float | None], baseline: list[float | None]) -> Verd
         policy=policy,
         policy_sha256=policy_digest(policy),
         policy_source="unitrack.toml",
-        candidate=subject,
-        baseline=subject,
+        candidate=Subject(commit="c" * 40, reference="HEAD", runs=runs[0]),
+        baseline=Subject(commit="b" * 40, reference="m@production", runs=runs[1]),
         seeds=seeds,
         metrics=decisions,
         lineage=Lineage(likely_cause="Nothing."),
@@ -112,6 +112,7 @@ def test_what_is_no_verdict_is_refused_by_name(data: bytes) -> None:
         ({"policy_sha256": "0" * 64}, "another SHA-256"),
         ({"metrics": []}, "not those of its policy"),
         ({"seeds": [0, 1, 2]}, "other seeds"),
+        ({"seeds": []}, "seeds are not there"),
     ],
 )
 def test_a_verdict_that_contradicts_itself_is_refused(change: dict[str, Any], words: str) -> None:

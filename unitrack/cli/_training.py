@@ -18,10 +18,16 @@ from unitrack.rerun.runner import Rerunner, log_tail
 
 if TYPE_CHECKING:
     from unitrack.config import Settings
+    from unitrack.rerun.executors import Executor
     from unitrack.rerun.git import Repository
     from unitrack.rerun.job import JobResult
 
-__all__ = ["TrainingProgress", "make_rerunner", "stopped_in_order", "warn_of"]
+__all__ = ["TrainingProgress", "make_executor", "make_rerunner", "stopped_in_order", "warn_of"]
+
+
+def make_executor() -> Executor:
+    """Return what runs jobs: processes of this machine."""
+    return ProcessExecutor()
 
 
 def make_rerunner(repository: Repository, settings: Settings, *, fresh: bool) -> Rerunner:
@@ -29,7 +35,7 @@ def make_rerunner(repository: Repository, settings: Settings, *, fresh: bool) ->
     return Rerunner(
         repository=repository,
         settings=settings,
-        executor=ProcessExecutor(),
+        executor=make_executor(),
         open_run=lambda run: get_run(run, dir=settings.store),
         environ=os.environ,
         fresh=fresh,

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from unitrack.cli import installed_version
+from unitrack.cli._gating import (
+    Judging,
+    base_ref,
+    flags_of,
+    history_between,
+    make_judging,
+    parse_seeds,
+    tier_between,
+    waive,
+    waived_anew,
+)
 from unitrack.cli._output import Console, emit, json_option, note, styled, table
-from unitrack.cli._training import TrainingProgress, make_rerunner, stopped_in_order, warn_of
-from unitrack.config import GateSettings, Settings, load_settings
-from unitrack.errors import ConfigError, EvidenceError, UsageError
+from unitrack.cli._training import TrainingProgress, make_executor, make_rerunner, stopped_in_order, warn_of
+from unitrack.config import Settings, load_settings
+from unitrack.errors import ConfigError, EvidenceError
 from unitrack.files import write_atomic
-from unitrack.gate.engine import Contender, Plan, gate_key, judge, train
-from unitrack.gate.policy import Policy, in_words, make_policy
-from unitrack.gate.verdict import Verdict, exit_code, verdict_path, write_verdict
+from unitrack.gate.baseline import WINNERS_CURSE, Baseline, find_baseline, recorded_runs
+from unitrack.gate.engine import Contender, Course, Plan, Surroundings, conclude, in_turns, pursue
+from unitrack.gate.evaluate import Evaluator
+from unitrack.gate.keys import Attempt, Attempts, question_of, series_of, verdict_key
+from unitrack.gate.past import place_of
+from unitrack.gate.policy import in_words, policy_digest
+from unitrack.gate.requirements import check
+from unitrack.gate.statistics import require_scipy
+from unitrack.gate.verdict import Verdict, exit_code, read_verdict, verdict_path, write_verdict
 from unitrack.journal import layout
 from unitrack.plugins import load_plugins
 from unitrack.reader import get_run
@@ -27,6 +45,11 @@ from unitrack.report.terminal import Grid, blocks
 from unitrack.rerun.git import Repository, find_repository
 from unitrack.rerun.runner import Rerunner, choose_seeds
 
+if TYPE_CHECKING:
+    from unitrack.cli._gating import Waiving
+    from unitrack.reader import RunView
+    from unitrack.rerun.job import Job, JobResult
+
 __all__ = ["command"]
 
 
@@ -34,10 +57,13 @@ __all__ = ["command"]
 @click.option("--candidate", default="HEAD", show_default=True, metavar="COMMIT", help="What asks to be let in.")
 @click.option("--baseline", metavar="MODEL@ALIAS|COMMIT", help="What it must hold up to; [gate].model@production.")
 @click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="How many seeds; all of [train] unless given.")
+@click.option("--use-seeds", metavar="N,N,...", help="Exactly these seeds, in this order.")
+@click.option("--fresh-seeds", is_flag=True, help="Seeds not used for this before; another attempt, judged harder.")
 @click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Take [gate] from this file.")
-@click.option("--policy-ref", metavar="REF", help="Take [gate] as REF has it, such as the base branch.")
+@click.option("--policy-ref", metavar="REF", help="Take [gate] as REF has it; in CI, as the base branch has it.")
+@click.option("--branch", metavar="NAME", help="The candidate's branch, for waivers; never one a stranger named.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write the report as Markdown here, too.")
-@click.option("--fresh", is_flag=True, help="Train again even if an equal job succeeded before.")
+@click.option("--fresh", is_flag=True, help="Train again even if an equal job succeeded before; another attempt.")
 @click.option("--explain", is_flag=True, help="Say the policy in words and end.")
 @json_option
 def command(
@@ -45,8 +71,11 @@ def command(
     candidate: str,
     baseline: str | None,
     seeds: int | None,
+    use_seeds: str | None,
+    fresh_seeds: bool,
     policy_file: Path | None,
     policy_ref: str | None,
+    branch: str | None,
     report: Path | None,
     fresh: bool,
     explain: bool,
@@ -54,122 +83,185 @@ def command(
 ) -> None:
     """Judge a candidate against the baseline.
 
-    Both commits are trained with the same seeds, in turns, and each metric of [gate] is tested seed
-    by seed. Ends with 0 for pass, 1 fail, 3 undecided, 4 if there is no evidence to judge.
+    Both commits are trained with the same seeds, in turns, and each metric of [gate] is decided after each pair,
+    until nothing is open. The same question gets the same verdict without training. Ends with 0 for pass, 1 fail,
+    3 undecided, 4 if there is no evidence to judge.
     """
     settings = load_settings()
-    policy, source = _policy(settings, policy_file, policy_ref)
+    ref = policy_ref or (base_ref(os.environ) if policy_file is None else None)
+    judging = make_judging(settings, lambda: find_repository(settings.root), file=policy_file, ref=ref)
     if explain:
-        emit(policy, as_json=as_json, render=lambda console: console.print("\n".join(in_words(policy))))
+        emit(judging.policy, as_json=as_json, render=lambda console: console.print("\n".join(in_words(judging.policy))))
         return
+    require_scipy()
     repository = find_repository(settings.root)
-    rerunner = make_rerunner(repository, settings, fresh=fresh)
-    plan = Plan(
-        policy=policy,
-        policy_source=source,
-        candidate=Contender(commit=repository.commit(candidate), reference=candidate),
-        baseline=_baseline(baseline, policy, repository, settings),
-        seeds=_seeds(settings, seeds),
-        arguments=_policy_arguments(repository, policy_file, policy_ref),
-    )
-    verdict = _judge(plan, rerunner, repository, settings)
+    gate = _Gate(settings, judging, repository, fresh=fresh)
+    plan = gate.plan(candidate, baseline, gate.seeds(seeds, parse_seeds(use_seeds)), fresh_seeds=fresh_seeds)
+    waiving = waive(judging, repository, plan, branch=branch or _local_branch(repository, candidate), now=time.time())
+    verdict = gate.known(plan)
+    if verdict is not None:
+        note("this was judged before: the same question gets the same verdict, nothing was trained")
+        verdict = waived_anew(verdict, waiving)
+    else:
+        verdict = gate.judge(plan, waiving)
     _finish(verdict, settings, report=report, as_json=as_json)
 
 
-def _policy(settings: Settings, file: Path | None, ref: str | None) -> tuple[Policy, str]:
-    """Return the policy and where it is from: the settings, another file, or a commit."""
-    if file is not None and ref is not None:
-        raise UsageError("--policy and --policy-ref both say where the policy is: give one of them")
-    own = settings.file or settings.root / "unitrack.toml"
-    if file is not None:
-        gate, source = _gate_of(_read(file), "unitrack.toml", str(file)), str(file)
-    elif ref is not None:
-        repository = find_repository(settings.root)
-        path = Path(os.path.relpath(own.resolve(), repository.root.resolve())).as_posix()
-        source = f"{path} at {repository.commit(ref)[:12]} ({ref})"
-        gate = _gate_of(repository.text(ref, path), own.name, source)
-    else:
-        gate, source = settings.gate, own.name
-    if gate is None:
-        raise ConfigError("there is no section [gate]: `unitrack init` shows one", file=source, key="gate")
-    return make_policy(gate, source=source), source
+def _local_branch(repository: Repository, candidate: str) -> str | None:
+    return repository.branch() if candidate == "HEAD" else candidate
 
 
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--policy {file}: can't be read: {error}") from error
+class _Gate:
+    """One gate from its plan to its verdict."""
 
+    def __init__(self, settings: Settings, judging: Judging, repository: Repository, *, fresh: bool) -> None:
+        if settings.train is None:
+            raise ConfigError("there is no section [train]: the gate trains both commits", key="train")
+        self._settings, self._judging, self._repository, self._fresh = settings, judging, repository, fresh
+        self._train = settings.train
+        self._rerunner: Rerunner = make_rerunner(repository, settings, fresh=fresh)
+        self._evaluator = self._make_evaluator() if judging.evaluate.command else None
+        self._attempts: Attempts | None = None
+        self._attempt: Attempt | None = None
+        self.key = ""
 
-def _gate_of(text: str, name: str, source: str) -> GateSettings | None:
-    """Read [gate] of a settings file's text; errors name `source`, not where it was put to be read."""
-    with tempfile.TemporaryDirectory() as scratch:
-        Path(scratch, name).write_text(text, encoding="utf-8")
-        try:
-            return load_settings(scratch, env={}).gate
-        except ConfigError as error:
-            raise ConfigError(str(error).replace(str(Path(scratch, name)), source), key=error.key) from error
-
-
-def _policy_arguments(repository: Repository, file: Path | None, ref: str | None) -> tuple[str, ...]:
-    if ref is not None:
-        return "--policy-ref", repository.commit(ref)
-    return () if file is None else ("--policy", str(file))
-
-
-def _seeds(settings: Settings, count: int | None) -> tuple[int, ...]:
-    if settings.train is None:
-        raise ConfigError("there is no section [train]: the gate trains both commits", key="train")
-    return choose_seeds(settings.train, count or (settings.gate.seeds if settings.gate else None))
-
-
-def _baseline(reference: str | None, policy: Policy, repository: Repository, settings: Settings) -> Contender:
-    if reference is None and policy.model is None:
-        raise ConfigError("[gate] has no model: name one, or a commit with --baseline", key="gate.model")
-    reference = reference or f"{policy.model}@production"
-    if not _names_a_model(reference):
-        return Contender(commit=repository.commit(reference), reference=reference)
-    version = Registry(layout.registry_dir(settings.store)).find(reference)
-    if version is None:
-        model = reference.partition("@")[0].partition(":")[0]
-        raise EvidenceError(
-            f"there is no baseline: the registry has no {reference}. Register a run's model with "
-            f"`unitrack models register {model} --run RUN`, then `unitrack models alias {model} production 1 "
-            "--reason WHY`; or name a commit with --baseline"
+    def _make_evaluator(self) -> Evaluator:
+        commit = self._judging.ref or self._repository.commit("HEAD")
+        return Evaluator(
+            commit=commit,
+            evaluate=self._judging.evaluate,
+            repository=self._repository,
+            settings=self._settings,
+            executor=make_executor(),
+            open_run=self._open,
+            environ=os.environ,
+            fresh=self._fresh,
         )
-    if version.commit is None:
-        raise EvidenceError(f"{version.reference} was registered without a commit: name one with --baseline")
-    try:
-        commit = repository.commit(version.commit)
-    except UsageError as error:
-        raise EvidenceError(f"the commit of {version.reference} is not here: {error}") from error
-    return Contender(commit=commit, reference=reference, model=version.reference)
 
+    def _open(self, run: str) -> RunView:
+        return get_run(run, dir=self._settings.store)
 
-def _names_a_model(reference: str) -> bool:
-    return ("@" in reference and "@{" not in reference and reference != "@") or ":" in reference
+    def seeds(self, count: int | None, given: tuple[int, ...] | None) -> tuple[int, ...]:
+        """Return the seeds that may be used."""
+        return given or choose_seeds(self._train, count or self._judging.gate.seeds)
 
+    def plan(self, candidate: str, baseline: str | None, seeds: tuple[int, ...], *, fresh_seeds: bool) -> Plan:
+        """Settle all that can be settled before training."""
+        policy = self._judging.policy
+        registry = Registry(layout.registry_dir(self._settings.store))
+        found = find_baseline(baseline, policy.model, registry=registry, repository=self._repository)
+        commit = self._repository.commit(candidate)
+        recorded = self._recorded(found) if policy.baseline == "recorded" and found.missing is None else {}
+        plan = Plan(
+            policy=policy,
+            policy_source=self._judging.source,
+            candidate=Contender(commit=commit, reference=candidate),
+            baseline=found.contender,
+            seeds=seeds,
+            mode="recorded" if recorded else "rerun",
+            recorded=recorded,
+            missing=found.missing,
+            arguments=self._judging.arguments,
+        )
+        self._found = found
+        return self._numbered(plan, fresh_seeds=fresh_seeds)
 
-def _judge(plan: Plan, rerunner: Rerunner, repository: Repository, settings: Settings) -> Verdict:
-    with stopped_in_order():
-        with TrainingProgress(rerunner, ("candidate", "baseline"), plan.seeds) as progress:
-            results = train(plan, rerunner, progress)
-        return judge(
+    def _recorded(self, found: Baseline) -> dict[int, JobResult]:
+        return recorded_runs(found.version, store=self._settings.store, open_run=self._open)
+
+    def _jobs(self, plan: Plan, seed: int) -> list[Job]:
+        commits = [plan.candidate.commit]
+        commits += [plan.baseline.commit] if plan.mode == "rerun" and plan.missing is None else []
+        return [self._rerunner.job(commit, seed) for commit in commits]
+
+    def _numbered(self, plan: Plan, *, fresh_seeds: bool) -> Plan:
+        """Find out which attempt at its question this is, and name its verdict."""
+        runs = ",".join(sorted(result.run for result in plan.recorded.values()))
+        agreed = self._jobs(plan, 0)
+        series = series_of(
+            policy_digest(plan.policy),
+            agreed,
+            mode=f"{plan.mode} {runs}",
+            evaluation=None if self._evaluator is None else self._evaluator.identity,
+        )
+        attempts = self._attempts = Attempts(self._settings.store / "gate" / "attempts", series)
+        seeds = attempts.fresh_seeds(len(plan.seeds), plan.seeds) if fresh_seeds else plan.seeds
+        repetition = attempts.repetition(seeds) if self._fresh else 0
+        jobs = [job for seed in seeds for job in self._jobs(plan, seed)]
+        question = question_of(series, jobs, seeds, repetition=repetition)
+        self._attempt = Attempt(question=question, seeds=seeds, repetition=repetition, key=attempts.key_of(question))
+        pinned = [job.fingerprint if job.executor != "process" else None for job in agreed]
+        plan = msgspec.structs.replace(
             plan,
-            results,
-            open_run=lambda run: get_run(run, dir=settings.store),
-            history=lambda old, new: (repository.subjects(old, new), repository.changed_files(old, new)),
-            warnings=rerunner.warnings,
+            seeds=seeds,
+            attempt=attempts.number(question),
+            place=place_of({job.commit: f"{job.executor}: {job.fingerprint}" for job in agreed}),
+            images=(pinned[0], pinned[-1] if len(pinned) > 1 else None),
+        )
+        self.key = verdict_key(question, plan.attempt, plan.noise)
+        return plan
+
+    def known(self, plan: Plan) -> Verdict | None:
+        """Return the verdict that this question got before, if it is still there and whole."""
+        if self._attempt is None or self._attempt.key is None:
+            return None
+        try:
+            verdict = read_verdict(verdict_path(self._settings.store, self._attempt.key[:16]))
+        except EvidenceError as error:
+            note(f"unitrack: warning: an earlier verdict can't be used: {error}")
+            return None
+        same = verdict.key == self._attempt.key and verdict.candidate.commit == plan.candidate.commit
+        return verdict if same and verdict.policy_sha256 == policy_digest(plan.policy) else None
+
+    def judge(self, plan: Plan, waiving: Waiving) -> Verdict:
+        """Train, decide, and put the verdict together."""
+        assert self._attempts is not None
+        assert self._attempt is not None  # plan() sets both
+        self._attempts.remember(self._attempt)
+        course, plan = self._pursued(plan)
+        verdict = conclude(plan, course, self._told(plan, course, waiving))
+        self._attempts.remember(msgspec.structs.replace(self._attempt, key=self.key))
+        return verdict
+
+    def _pursued(self, plan: Plan) -> tuple[Course, Plan]:
+        course = self._train_pairs(plan)
+        last = course.pairs[-1]
+        broken = last.baseline is not None and not last.baseline.ok
+        if broken and plan.policy.broken_baseline == "recorded":
+            plan = msgspec.structs.replace(plan, mode="recorded", recorded=self._recorded(self._found))
+            again = self._train_pairs(plan)
+            again.warnings[:0] = course.warnings
+            course = again
+        return course, plan
+
+    def _train_pairs(self, plan: Plan) -> Course:
+        with stopped_in_order(), TrainingProgress(self._rerunner, ("candidate", "baseline"), plan.seeds) as progress:
+            measure = None if self._evaluator is None else self._evaluator.measure
+            return pursue(plan, in_turns(plan, self._rerunner, progress), open_run=self._open, measure=measure)
+
+    def _told(self, plan: Plan, course: Course, waiving: Waiving) -> Surroundings:
+        jobs = [self._rerunner.job(plan.candidate.commit, seed) for seed in course.seeds]
+        files = self._repository.files(plan.candidate.commit)
+        trusted = self._evaluator is not None
+        warned = [WINNERS_CURSE] if plan.mode == "recorded" else []
+        return Surroundings(
             created=time.time(),
             version=installed_version(),
+            key=self.key,
+            history=history_between(self._repository, plan.baseline.commit, plan.candidate.commit),
+            tier=tier_between(plan.policy, course, self._settings.store),
+            flags=flags_of(self._judging, self._settings, self._repository, plan, trusted=trusted),
+            requirements=check(plan.policy.require, course.candidate, jobs, files),
+            evaluated_by=None if self._evaluator is None else self._evaluator.commit,
+            warnings=(*self._rerunner.warnings, *warned),
+            waive=waiving,
         )
 
 
 def _finish(verdict: Verdict, settings: Settings, *, report: Path | None, as_json: bool) -> None:
     """Write the verdict and its report, show it, and exit with its code."""
     text = markdown.render(verdict)
-    path = verdict_path(settings.store, gate_key(verdict))
+    path = verdict_path(settings.store, verdict.key[:16])
     beside = write_verdict(path, verdict, text)
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)

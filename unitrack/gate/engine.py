@@ -1,42 +1,60 @@
-"""Run a gate: train both sides with the same seeds, in turns, and put the verdict together."""
+"""Run a gate: train pair after pair, decide after each, stop when nothing is open, and put the verdict together."""
 
 from __future__ import annotations
 
-import hashlib
 import shlex
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import msgspec
 
-from unitrack.errors import EvidenceError
-from unitrack.gate.decide import decide, overall
-from unitrack.gate.decision import MetricDecision, Outcome
+from unitrack.errors import EvidenceError, UsageError
+from unitrack.gate.curves import curves_of
+from unitrack.gate.decide import decide, settled
+from unitrack.gate.decision import MetricDecision, Noise
 from unitrack.gate.evidence import gather
-from unitrack.gate.lineage import Facts, Lineage, Side, compare, facts_of, hardware_difference
+from unitrack.gate.flags import test_data_flags
+from unitrack.gate.keys import spent
+from unitrack.gate.lineage import Facts, Side, compare, facts_of, hardware_difference, test_data_of
 from unitrack.gate.policy import Policy, policy_digest
 from unitrack.gate.statistics import require_scipy
-from unitrack.gate.verdict import SeedRun, Subject, Verdict
+from unitrack.gate.verdict import (
+    Cost,
+    Flag,
+    Requirement,
+    SeedRun,
+    Subject,
+    TestSetUse,
+    Tier,
+    Verdict,
+    Waiver,
+    blocks_of,
+    outcome_of,
+    summary_of,
+)
 from unitrack.rerun.job import Job, JobResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
     from unitrack.reader import RunView
 
 __all__ = [
     "Contender",
+    "Course",
+    "Pair",
     "Plan",
     "Progress",
     "Runner",
     "SideName",
-    "gate_key",
-    "interleave",
-    "judge",
+    "Surroundings",
+    "conclude",
+    "in_turns",
+    "pursue",
     "reproduce",
-    "train",
 ]
 
 SideName = Literal["candidate", "baseline"]
+Measure = Callable[[str, int], "RunView"]
+Views = dict[int, "RunView"]
 
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,14 +66,34 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is settled before the first training. `arguments` are further ones of the reproducing command."""
+    """All that is settled before the first training.
+
+    `recorded` are the baseline's runs if it is not trained again; `missing` says why there is no baseline.
+    `seeds` are those that may be used, `images` the candidate's and the baseline's. `arguments` are further ones
+    of the reproducing command.
+    """
 
     policy: Policy
     policy_source: str
     candidate: Contender
     baseline: Contender
     seeds: tuple[int, ...]
+    mode: Literal["rerun", "recorded"] = "rerun"
+    recorded: Mapping[int, JobResult] = {}
+    missing: str | None = None
+    attempt: int = 1
+    noise: Mapping[str, Noise] = {}
+    place: str = ""
+    images: tuple[str | None, str | None] = (None, None)
     arguments: tuple[str, ...] = ()
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """Both sides trained with one seed; `baseline` is None where there is none, and not `ok` if it no longer trains."""
+
+    seed: int
+    candidate: JobResult
+    baseline: JobResult | None = None
 
 
 class Runner(Protocol):
@@ -78,110 +116,284 @@ class Progress(Protocol):
     def ended(self, side: SideName, seed: int, result: JobResult) -> None: ...
 
 
-Results = dict[SideName, dict[int, JobResult]]
-
-
-def interleave(plan: Plan) -> Iterator[tuple[SideName, str, int]]:
-    """Yield side, commit and seed in turns, so that what drifts over time strikes both sides alike."""
+def in_turns(plan: Plan, runner: Runner, progress: Progress) -> Generator[Pair]:
+    """Train and yield pair after pair, the sides in turns, so that what drifts over time strikes both alike."""
     for seed in plan.seeds:
-        yield "candidate", plan.candidate.commit, seed
-        yield "baseline", plan.baseline.commit, seed
+        candidate = _train(runner, progress, "candidate", plan.candidate.commit, seed)
+        baseline = plan.recorded.get(seed)
+        if baseline is None and plan.mode == "rerun" and plan.missing is None and candidate.ok:
+            baseline = _train(runner, progress, "baseline", plan.baseline.commit, seed)
+        yield Pair(seed=seed, candidate=candidate, baseline=baseline)
 
 
-def train(plan: Plan, runner: Runner, progress: Progress) -> Results:
-    """Run all jobs of a plan. Raises EvidenceError at the first that gives no evidence."""
+def _train(runner: Runner, progress: Progress, side: SideName, commit: str, seed: int) -> JobResult:
+    progress.started(side, seed)
+    result = runner.run(runner.job(commit, seed))
+    progress.ended(side, seed, result)
+    return result
+
+
+class Course(msgspec.Struct, kw_only=True):
+    """What a gate has come to: the pairs used, their runs, the decisions after the last one, what to warn of."""
+
+    pairs: list[Pair] = []
+    candidate: dict[int, Any] = {}
+    baseline: dict[int, Any] = {}
+    measured: dict[SideName, dict[int, Any]] = msgspec.field(default_factory=lambda: {"candidate": {}, "baseline": {}})
+    sides: tuple[Side, Side] = (Side(commit="", facts=()), Side(commit="", facts=()))
+    decisions: tuple[MetricDecision, ...] = ()
+    warnings: list[str] = []
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that were trained."""
+        return tuple(pair.seed for pair in self.pairs)
+
+
+def pursue(
+    plan: Plan, pairs: Iterable[Pair], *, open_run: Callable[[str], RunView], measure: Measure | None = None
+) -> Course:
+    """Take pairs, in the order of the plan's seeds, until nothing is open.
+
+    `measure` returns the run of a trusted evaluation of a training's run. Raises EvidenceError where the candidate's
+    training gave no evidence, or pairs come that were not planned.
+    """
     require_scipy()
-    results: Results = {"candidate": {}, "baseline": {}}
-    for side, commit, seed in interleave(plan):
-        progress.started(side, seed)
-        result = runner.run(runner.job(commit, seed))
-        progress.ended(side, seed, result)
-        if not result.ok:
-            raise EvidenceError(
-                f"nothing was judged: training the {side} ({commit[:12]}) with seed {seed} gave no evidence: "
-                f"{result.reason}; its output is {result.log} in the store"
-            )
-        results[side][seed] = result
-    return results
+    course, reading = Course(), _Reading(open_run, measure)
+    try:
+        for expected, pair in zip(plan.seeds, pairs, strict=False):
+            if pair.seed != expected:
+                raise EvidenceError(f"nothing was judged: seed {pair.seed} came where {expected} was planned")
+            whole = _take(plan, course, pair, reading)
+            _decide(plan, course, measured=measure is not None)
+            if not whole or settled(course.decisions):
+                break
+    finally:
+        close = getattr(pairs, "close", None)
+        if close is not None:
+            close()
+    if not course.pairs:
+        raise EvidenceError("nothing was judged: no pair was trained")
+    return course
 
 
-def judge(
-    plan: Plan,
-    results: Results,
-    *,
-    open_run: Callable[[str], RunView],
-    history: Callable[[str, str], tuple[Sequence[str], Sequence[str]]],
-    warnings: Sequence[str],
-    created: float,
-    version: str,
-) -> Verdict:
-    """Decide from runs alone. `history` returns the commits and files between two commits."""
-    views: Mapping[SideName, Mapping[int, RunView]] = {
-        side: {seed: open_run(result.run) for seed, result in by_seed.items()} for side, by_seed in results.items()
-    }
-    candidate = _side(plan.candidate, views["candidate"], plan.seeds)
-    baseline = _side(plan.baseline, views["baseline"], plan.seeds)
-    evidence = gather(plan.policy, plan.seeds, views["candidate"], views["baseline"])
-    decisions = decide(plan.policy, evidence, unlike_hardware=hardware_difference(candidate, baseline))
-    commits, files = history(plan.baseline.commit, plan.candidate.commit)
-    lineage = compare(candidate, baseline, commits=commits, files=files)
-    outcome = overall(decisions)
+def _take(plan: Plan, course: Course, pair: Pair, reading: _Reading) -> bool:
+    """Add a pair's runs; return False if there is no baseline in it, and so no use in going on."""
+    if not pair.candidate.ok:
+        raise _no_evidence("candidate", plan.candidate.commit, pair.candidate)
+    earlier = {one.run for before in course.pairs for one in (before.candidate, before.baseline) if one}
+    if {pair.candidate.run, pair.baseline and pair.baseline.run} & earlier:
+        raise EvidenceError(f"nothing was judged: a run of seed {pair.seed} is one of another seed, too")
+    course.pairs.append(pair)
+    reading.add(course, "candidate", pair.candidate, pair.seed)
+    if pair.baseline is not None and pair.baseline.ok:
+        reading.add(course, "baseline", pair.baseline, pair.seed)
+        return True
+    if pair.baseline is not None:
+        course.warnings.append(
+            f"the baseline ({plan.baseline.commit[:12]}) no longer trains with seed {pair.seed}: "
+            f"{pair.baseline.reason}; its output is {pair.baseline.log} in the store"
+        )
+    elif plan.missing is None:
+        course.warnings.append(f"the baseline has no recorded run with seed {pair.seed}")
+    return False
+
+
+def _no_evidence(side: SideName, commit: str, result: JobResult) -> EvidenceError:
+    return EvidenceError(
+        f"nothing was judged: training the {side} ({commit[:12]}) with seed {result.seed} gave no evidence: "
+        f"{result.reason}; its output is {result.log} in the store"
+    )
+
+
+class _Reading(msgspec.Struct, frozen=True):
+    """How runs are read, and who measures them if not they themselves."""
+
+    open_run: Callable[[str], Any]
+    measure: Callable[[str, int], Any] | None
+
+    def add(self, course: Course, side: SideName, result: JobResult, seed: int) -> None:
+        views: Views = getattr(course, side)
+        views[seed] = self.open_run(result.run)
+        if self.measure is not None:
+            course.measured[side][seed] = self.measure(result.run, seed)
+
+
+def _decide(plan: Plan, course: Course, *, measured: bool) -> None:
+    course.sides = (
+        Side(commit=plan.candidate.commit, facts=_facts(course.candidate, plan.images[0])),
+        Side(commit=plan.baseline.commit, facts=_facts(course.baseline, plan.images[1])),
+    )
+    unlike = hardware_difference(*course.sides, images=plan.mode == "recorded")
+    policy = spent(plan.policy, plan.attempt)
+    own = _evidence(policy, course.seeds, course.candidate, course.baseline)
+    if measured:
+        theirs = _evidence(policy, course.seeds, course.measured["candidate"], course.measured["baseline"])
+        # Time, memory and size are the training's own; everything else only others may say.
+        own = [
+            mine if mine.rule.role in ("budget", "report") and mine.candidate[0] is not None else its
+            for mine, its in zip(own, theirs, strict=True)
+        ]
+    course.decisions = decide(policy, own, pairs_max=len(plan.seeds), noise=plan.noise, unlike_hardware=unlike)
+
+
+def _evidence(policy: Policy, seeds: Sequence[int], candidate: Views, baseline: Views) -> list[Any]:
+    nothing = cast("RunView", _NoRun())
+    return list(gather(policy, seeds, candidate, {seed: baseline.get(seed, nothing) for seed in seeds}))
+
+
+class _NoRun:
+    """Stands where there is no baseline: a run that logged nothing."""
+
+    id = "none"
+    metrics: Mapping[str, Any] = {}
+    summary: Mapping[str, Any] = {}
+    params: Mapping[str, Any] = {}
+    captures: Mapping[str, Any] = {}
+    artifacts: Sequence[Any] = ()
+    datasets: Sequence[Any] = ()
+    system: Mapping[str, Any] = {}
+    started = 0.0
+    ended = None
+
+    def predictions(self, name: str = "predictions") -> Any:
+        raise UsageError(f"there is no baseline, and no {name!r} of it")
+
+    def series(self, name: str) -> Any:
+        raise UsageError(f"there is no baseline, and no {name!r} of it")
+
+
+def _facts(views: Views, image: str | None) -> list[Facts]:
+    return [facts_of(view, seed=seed, image=image) for seed, view in views.items()]
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the verdict tells besides what was measured, found out by the caller.
+
+    `history` holds commits, files, and those files in which only constants differ. `waive` sets `waived` on
+    decisions and returns the waivers used and warnings.
+    """
+
+    created: float
+    version: str
+    key: str
+    history: tuple[Sequence[str], Sequence[str], Collection[str]] = ((), (), ())
+    tier: Tier | None = None
+    flags: Sequence[Flag] = ()
+    requirements: Sequence[Requirement] = ()
+    test_set: TestSetUse | None = None
+    evaluated_by: str | None = None
+    warnings: Sequence[str] = ()
+    waive: Callable[[Sequence[MetricDecision]], Waived] | None = None
+
+
+class Waived(Protocol):
+    """Decisions after waivers, the waivers used, what to warn of."""
+
+    @property
+    def decisions(self) -> tuple[MetricDecision, ...]: ...
+
+    @property
+    def used(self) -> tuple[Waiver, ...]: ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+
+def conclude(plan: Plan, course: Course, told: Surroundings) -> Verdict:
+    """Put the verdict together. Pure."""
+    commits, files, constants = told.history
+    lineage = compare(*course.sides, commits=commits, files=files, constants=constants)
+    decisions, used, warned = course.decisions, tuple[Waiver, ...](), tuple[str, ...]()
+    if told.waive is not None:
+        waived = told.waive(decisions)
+        decisions, used, warned = waived.decisions, waived.used, waived.warnings
+    requirements = tuple(told.requirements)
+    outcome = outcome_of(decisions, requirements)
+    baseline = _subject(plan.baseline, course, "baseline")
     return Verdict(
         outcome=outcome,
-        summary=_summary(outcome, decisions),
-        created=created,
-        unitrack=version,
+        summary=summary_of(outcome, decisions, requirements, missing=plan.missing is not None),
+        key=told.key,
+        blocks=blocks_of(outcome, plan.policy, baseline=baseline, seeds=course.seeds),
+        mode=plan.mode,
+        attempt=plan.attempt,
+        place=plan.place,
+        evaluated_by=told.evaluated_by,
+        seeds_planned=len(plan.seeds),
+        tier=told.tier,
+        flags=(*told.flags, *_data_flags(course)),
+        waivers=used,
+        requirements=requirements,
+        test_set=told.test_set,
+        cost=_cost(course.pairs),
+        curves=curves_of(plan.policy, course.candidate, course.baseline),
+        created=told.created,
+        unitrack=told.version,
         policy=plan.policy,
         policy_sha256=policy_digest(plan.policy),
         policy_source=plan.policy_source,
-        candidate=_subject(plan.candidate, results["candidate"]),
-        baseline=_subject(plan.baseline, results["baseline"]),
-        seeds=plan.seeds,
+        candidate=_subject(plan.candidate, course, "candidate"),
+        baseline=baseline,
+        seeds=course.seeds,
         metrics=decisions,
         lineage=lineage,
-        warnings=(*warnings, *_doubts(plan, lineage)),
+        warnings=(*told.warnings, *course.warnings, *warned, *_doubts(plan, lineage.changes)),
         reproduce=reproduce(plan),
     )
 
 
-def gate_key(verdict: Verdict) -> str:
-    """Return the name of the verdict's folder: equal policy, jobs and seeds, equal key."""
-    jobs = [run.job for side in (verdict.candidate, verdict.baseline) for run in side.runs]
-    return hashlib.sha256("\n".join([verdict.policy_sha256, *jobs]).encode()).hexdigest()[:16]
+def _data_flags(course: Course) -> list[Flag]:
+    for seed, view in course.candidate.items():
+        if seed in course.baseline:
+            return test_data_flags(test_data_of(view), test_data_of(course.baseline[seed]))
+    return []
+
+
+def _cost(pairs: Sequence[Pair]) -> Cost:
+    results = [one for pair in pairs for one in (pair.candidate, pair.baseline) if one is not None]
+    trained = [one for one in results if not one.cached]
+    return Cost(
+        seconds=round(sum(one.seconds for one in trained), 3), trained=len(trained), cached=len(results) - len(trained)
+    )
 
 
 def reproduce(plan: Plan) -> str:
     """Return the command that comes to the same verdict on a like machine: commits instead of moving names."""
-    parts = ["unitrack", "gate", "--candidate", plan.candidate.commit, "--baseline", plan.baseline.commit]
-    return shlex.join([*parts, "--seeds", str(len(plan.seeds)), *plan.arguments])
+    baseline = plan.baseline.model if plan.mode == "recorded" and plan.baseline.model else plan.baseline.commit
+    parts = ["unitrack", "gate", "--candidate", plan.candidate.commit]
+    parts += ["--baseline", baseline] if baseline else []
+    return shlex.join([*parts, "--use-seeds", ",".join(map(str, plan.seeds)), *plan.arguments])
 
 
-def _side(contender: Contender, views: Mapping[int, RunView], seeds: Sequence[int]) -> Side:
-    facts: list[Facts] = [facts_of(views[seed]) for seed in seeds]
-    return Side(commit=contender.commit, facts=facts)
-
-
-def _subject(contender: Contender, results: Mapping[int, JobResult]) -> Subject:
-    runs = tuple(SeedRun(seed=seed, run=result.run, job=result.key) for seed, result in results.items())
+def _subject(contender: Contender, course: Course, side: SideName) -> Subject:
+    results = [(pair.seed, getattr(pair, side)) for pair in course.pairs]
+    runs = tuple(
+        SeedRun(seed=seed, run=one.run, job=one.key, evaluation=_evaluation(course, side, seed))
+        for seed, one in results
+        if one is not None and one.ok
+    )
     return Subject(commit=contender.commit, reference=contender.reference, model=contender.model, runs=runs)
 
 
-def _summary(outcome: Outcome, decisions: Sequence[MetricDecision]) -> str:
-    gating = [one for one in decisions if one.role != "report"]
-    if outcome == "pass":
-        return f"No metric of {len(gating)} lost more than its margin allows."
-    deciding = [one for one in gating if one.decision == outcome]
-    names = ", ".join(one.name for one in deciding)
-    if outcome == "fail":
-        return f"{len(deciding)} of {len(gating)} metrics failed: {names}."
-    return f"{len(deciding)} of {len(gating)} metrics are undecided: {names}."
+def _evaluation(course: Course, side: SideName, seed: int) -> str | None:
+    view = course.measured[side].get(seed)
+    return None if view is None else str(view.id)
 
 
-def _doubts(plan: Plan, lineage: Lineage) -> list[str]:
+def _doubts(plan: Plan, changes: Sequence[Any]) -> list[str]:
     """Say what a reader should doubt although nothing failed."""
     doubts = []
+    if plan.missing is not None:
+        doubts.append(plan.missing)
     if plan.candidate.commit == plan.baseline.commit:
         doubts.append("candidate and baseline are the same commit: equal results show nothing new")
-    if any(change.kind == "data" for change in lineage.changes):
+    if any(change.kind == "data" for change in changes):
         doubts.append("candidate and baseline read different data: the difference is not the model's alone")
+    if plan.attempt > 1:
+        left = spent(plan.policy, plan.attempt).pass_level
+        doubts.append(
+            f"this is attempt {plan.attempt} at the same question: to pass, a loss of the margin has to be ruled out "
+            f"at {left:.3g} instead of {plan.policy.pass_level:g}"
+        )
     return doubts

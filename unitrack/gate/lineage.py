@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from unitrack.gate.causes import Sources, likely_cause
+
 if TYPE_CHECKING:
+    from unitrack.events import DatasetUsed
     from unitrack.reader import RunView
 
-__all__ = ["Change", "Facts", "Lineage", "Side", "compare", "facts_of", "hardware_difference"]
+__all__ = ["Change", "Facts", "Lineage", "Side", "compare", "facts_of", "hardware_difference", "test_data_of"]
 
-Kind = Literal["code", "params", "data", "packages", "hardware"]
+Kind = Literal["code", "params", "data", "packages", "image", "hardware", "seeds"]
 
 _HARDWARE = ("cpu", "gpu_driver", "gpus", "machine")  # what moves results; memory and load do not
-_BY_WEIGHT = ("data", "packages", "hardware", "params")
+_TEST_SPLITS = ("test", "eval", "evaluation", "holdout", "validation", "valid", "val", "dev")
 _MOST = 50
 _LONGEST = 200
 
@@ -26,7 +29,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, str] = {}
     data: Mapping[str, str] = {}
     packages: Mapping[str, str] = {}
+    image: Mapping[str, str] = {}
     hardware: Mapping[str, str] = {}
+    seeds: Mapping[str, str] = {}
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,16 +60,28 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     likely_cause: str
 
 
-def facts_of(view: RunView) -> Facts:
-    """Take from a run what can explain a difference."""
+def facts_of(view: RunView, *, seed: int | None = None, image: str | None = None) -> Facts:
+    """Take from a run what can explain a difference; `seed` and `image` are known to who trained it."""
     environment, hardware = view.captures.get("environment", {}), view.captures.get("hardware", {})
     packages = environment.get("packages", {})
     return Facts(
         params=flat(view.params),
-        data={each.name: str(each.digest or each.version or each.uri) for each in view.datasets},
+        data={each.name: _version(each) for each in view.datasets},
         packages={**_texts(environment, ("python",)), **flat(packages if isinstance(packages, dict) else {})},
+        image={} if image is None else {"image": image},
         hardware=_texts(hardware, _HARDWARE),
+        seeds={} if seed is None else {"seed": str(seed)},
     )
+
+
+def test_data_of(view: RunView) -> dict[str, str]:
+    """Return which version of which test data a run used: of datasets whose split says so."""
+    return {each.name: _version(each) for each in view.datasets if (each.split or "").strip().lower() in _TEST_SPLITS}
+
+
+def _version(used: DatasetUsed) -> str:
+    rows = "" if used.rows is None else f" ({used.rows:,} rows)"
+    return f"{used.digest or used.version or used.uri}{rows}"
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -82,25 +99,40 @@ def _texts(capture: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
     return {name: str(capture[name]) for name in names if capture.get(name) is not None}
 
 
-def compare(candidate: Side, baseline: Side, *, commits: Sequence[str], files: Sequence[str]) -> Lineage:
-    """Compare both sides seed by seed; a thing that differs in several seeds is named once."""
+def compare(
+    candidate: Side,
+    baseline: Side,
+    *,
+    commits: Sequence[str],
+    files: Sequence[str],
+    constants: Collection[str] = (),
+) -> Lineage:
+    """Compare both sides seed by seed; a thing that differs in several seeds is named once.
+
+    `constants` are those of `files` in which nothing but values such as numbers and texts differs.
+    """
     found: dict[tuple[str, str], Change] = {}
-    for new, old in zip(candidate.facts, baseline.facts, strict=True):
+    for new, old in zip(candidate.facts, baseline.facts, strict=False):
         for change in _differences(new, old):
             found.setdefault((change.kind, change.name), change)
     changes = sorted(found.values(), key=lambda change: (change.kind, change.name))
     cut = [max(0, len(items) - _MOST) for items in (commits, files, changes)]
+    named: dict[str, list[str]] = {}
+    for change in changes:
+        named.setdefault(change.kind, []).append(_words(change))
     return Lineage(
         commits=tuple(commit[:_LONGEST] for commit in commits[:_MOST]),
-        files=tuple(files[:_MOST]),
+        files=tuple(file[:_LONGEST] for file in files[:_MOST]),
         changes=tuple(changes[:_MOST]),
         omitted=sum(cut),
-        likely_cause=_likely_cause(changes, files, same=candidate.commit == baseline.commit),
+        likely_cause=likely_cause(
+            Sources(named=named, files=files, constants=constants), same=candidate.commit == baseline.commit
+        ),
     )
 
 
 def _differences(new: Facts, old: Facts) -> list[Change]:
-    kinds: tuple[Kind, ...] = ("params", "data", "packages", "hardware")
+    kinds: tuple[Kind, ...] = ("params", "data", "packages", "image", "hardware", "seeds")
     return [
         Change(kind=kind, name=name[:_LONGEST], baseline=_cut(before.get(name)), candidate=_cut(after.get(name)))
         for kind in kinds
@@ -110,32 +142,24 @@ def _differences(new: Facts, old: Facts) -> list[Change]:
     ]
 
 
+def _words(change: Change) -> str:
+    """Name a change with both values, where they are short enough to read."""
+    old, new = change.baseline or "none", change.candidate or "none"
+    return f"{change.name} {old} → {new}" if len(old) + len(new) <= 60 else change.name
+
+
 def _cut(value: str | None) -> str | None:
     return value if value is None or len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"
 
 
-def hardware_difference(candidate: Side, baseline: Side) -> str | None:
-    """Say how the machines of a pair differ, or None if what both recorded is alike."""
-    for new, old in zip(candidate.facts, baseline.facts, strict=True):
-        for name in sorted({*new.hardware} & {*old.hardware}):
-            if new.hardware[name] != old.hardware[name]:
-                return f"{name} {new.hardware[name]} against {old.hardware[name]}"
+def hardware_difference(candidate: Side, baseline: Side, *, images: bool = False) -> str | None:
+    """Say how the machines of a pair differ, or None if what both recorded is alike.
+
+    With `images` other images count, too: a candidate may change its image, a machine may not change under it.
+    """
+    for new, old in zip(candidate.facts, baseline.facts, strict=False):
+        for before, after in ((old.hardware, new.hardware), (old.image, new.image) if images else ({}, {})):
+            for name in sorted({*after} & {*before}):
+                if after[name] != before[name]:
+                    return f"{name} {after[name]} against {before[name]}"
     return None
-
-
-def _likely_cause(changes: Sequence[Change], files: Sequence[str], *, same: bool) -> str:
-    """Name what explains a difference best: data, then packages and hardware, then params, then code."""
-    names = {kind: [change.name for change in changes if change.kind == kind] for kind in _BY_WEIGHT}
-    causes = [f"{kind} ({_some(names[kind])})" for kind in _BY_WEIGHT if names[kind]]
-    if files:
-        causes.append(f"code ({_some(files)})")
-    if causes:
-        return "Changed between baseline and candidate: " + "; ".join(causes) + "."
-    if same:
-        return "Candidate and baseline are the same commit and recorded the same: a difference is noise."
-    return "Nothing that was recorded differs: noise, or something no run captures."
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import jsonschema
 import msgspec
+from msgspec.structs import replace
 
 from unitrack import schemas
 from unitrack.errors import EvidenceError
@@ -13,9 +14,10 @@ from unitrack.files import write_atomic
 from unitrack.gate.decide import overall
 from unitrack.gate.decision import MetricDecision, Outcome, Value
 from unitrack.gate.lineage import Lineage
-from unitrack.gate.policy import Policy, policy_digest
+from unitrack.gate.policy import Policy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 __all__ = [
@@ -30,10 +32,13 @@ __all__ = [
     "Tier",
     "Verdict",
     "Waiver",
+    "blocks_of",
     "decode",
     "encode",
     "exit_code",
+    "outcome_of",
     "read_verdict",
+    "summary_of",
     "verdict_path",
     "write_verdict",
 ]
@@ -48,15 +53,22 @@ _LARGEST = 16 << 20  # bytes; a verdict may come from a stranger's pull request
 
 
 class SeedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """The run that gave a side's values for a seed, and the key of the job that made it."""
+    """The run that gave a side's values for a seed, and the key of the job that made it.
+
+    `evaluation` is the run of the trusted evaluation whose metrics counted instead of its own.
+    """
 
     seed: int
     run: str
     job: str
+    evaluation: str | None = None
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """What was judged: a commit, how it was named (`HEAD`, `digits@production`), and its runs."""
+    """What was judged: a commit, how it was named (`HEAD`, `digits@production`), and its runs.
+
+    A baseline that does not exist yet has an empty commit and no runs, one that no longer trains lacks runs.
+    """
 
     commit: str
     reference: str
@@ -82,7 +94,10 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waiver(msgspec.Struct, frozen=True, kw_only=True):
-    """Lets one metric fail for a reason, up to a moment. `scope` is a commit or branch; times are epoch seconds."""
+    """Lets one metric fail for a reason, up to a moment. `scope` is a commit or branch; times are epoch seconds.
+
+    `missing` says that it holds even if the metric is missing or not finite.
+    """
 
     id: str
     metric: str
@@ -91,6 +106,7 @@ class Waiver(msgspec.Struct, frozen=True, kw_only=True):
     who: str
     created: float
     expires: float
+    missing: bool = False
 
 
 class TestSetUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,12 +139,18 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     `key` is the SHA-256 over all it depends on. `seeds` are those that were trained, `seeds_planned` how many
     the policy allows. `mode` tells whether the baseline was trained again or its recorded runs were used.
     `blocks` says whether this outcome keeps the candidate out: an undecided one does if the policy says so.
+    `attempt` counts the attempts at the same question with other seeds; each leaves less error to pass with.
+    `place` tells where both sides were trained: software and machine, or an image. `evaluated_by` is the commit
+    whose `[evaluate]` measured both sides; without one the metrics are self-reported.
     """
 
     schema: Literal[2] = SCHEMA_VERSION
     key: str = ""
     blocks: bool = True
     mode: Literal["rerun", "recorded"] = "rerun"
+    attempt: Annotated[int, msgspec.Meta(ge=1)] = 1
+    place: str = ""
+    evaluated_by: str | None = None
     seeds_planned: int | None = None
     tier: Tier | None = None
     flags: tuple[Flag, ...] = ()
@@ -151,6 +173,52 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     lineage: Lineage
     warnings: tuple[str, ...] = ()
     reproduce: str
+
+
+def outcome_of(decisions: Sequence[MetricDecision], requirements: Sequence[Requirement] = ()) -> Outcome:
+    """Join decisions and demanded facts: a fact that lacks fails, a waived metric lets through."""
+    if any(not one.satisfied for one in requirements):
+        return "fail"
+    return overall([one if one.waived is None else replace(one, decision="pass") for one in decisions])
+
+
+def blocks_of(outcome: Outcome, policy: Policy, *, baseline: Subject, seeds: Sequence[int]) -> bool:
+    """Tell whether an outcome keeps the candidate out, by what the policy says of what is open."""
+    if outcome != "undecided":
+        return outcome == "fail"
+    if not baseline.commit:
+        return policy.missing_baseline == "block"
+    if len(baseline.runs) < len(seeds):
+        return policy.broken_baseline != "neutral"
+    return getattr(policy, "undecided", "block") == "block"
+
+
+def summary_of(
+    outcome: Outcome,
+    decisions: Sequence[MetricDecision],
+    requirements: Sequence[Requirement] = (),
+    *,
+    missing: bool = False,
+) -> str:
+    """Say the outcome in one or two sentences."""
+    gating = [one for one in decisions if one.role != "report"]
+    waived = [one.name for one in gating if one.waived is not None]
+    lacking = [one.name for one in requirements if not one.satisfied]
+    deciding = [one.name for one in gating if one.decision == outcome and one.waived is None]
+    parts = []
+    if missing:
+        parts.append("There is no baseline yet: nothing was compared.")
+    if lacking:
+        parts.append(f"What the policy requires is not recorded: {', '.join(lacking)}.")
+    if outcome == "pass":
+        others = " other" if waived else ""
+        parts.append(f"No{others} metric of {len(gating)} lost more than its margin allows.")
+    elif deciding:
+        verb = "failed" if outcome == "fail" else "are undecided"
+        parts.append(f"{len(deciding)} of {len(gating)} metrics {verb}: {', '.join(deciding)}.")
+    if waived:
+        parts.append(f"{', '.join(waived)} failed and {'is' if len(waived) == 1 else 'are'} waived.")
+    return " ".join(parts)
 
 
 def exit_code(verdict: Verdict) -> int:
@@ -178,24 +246,12 @@ def decode(data: bytes, *, source: str = "verdict.json") -> Verdict:
         raise EvidenceError(f"{source}: no verdict: {error.json_path}: {error.message[:300]}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise EvidenceError(f"{source}: no verdict: {error}") from error
-    contradiction = _contradiction(verdict)
+    from unitrack.gate.checking import contradiction_in  # which reads verdicts, too
+
+    contradiction = contradiction_in(verdict)
     if contradiction is not None:
         raise EvidenceError(f"{source}: contradicts itself: {contradiction}")
     return verdict
-
-
-def _contradiction(verdict: Verdict) -> str | None:
-    """Say where a verdict's parts don't fit together; that they do proves nothing about its numbers."""
-    if policy_digest(verdict.policy) != verdict.policy_sha256:
-        return "its policy has another SHA-256 than it says"
-    named = [(rule.name, rule.role) for rule in verdict.policy.metrics]
-    if [(one.name, one.role) for one in verdict.metrics] != named:
-        return "its metrics are not those of its policy"
-    if not any(rule.gates for rule in verdict.policy.metrics) or overall(verdict.metrics) != verdict.outcome:
-        return f"it says {verdict.outcome}, its metrics don't"
-    if any({len(one.candidate), len(one.baseline)} != {len(verdict.seeds)} for one in verdict.metrics):
-        return "its metrics have other seeds than it says"
-    return None
 
 
 def read_verdict(path: Path) -> Verdict:

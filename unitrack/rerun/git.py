@@ -66,6 +66,15 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True):
         """Return the paths under `folder` that git tracks, relative to the root."""
         return frozenset(filter(None, self._ask("ls-files", "-z", "--", folder).split("\0")))
 
+    def files(self, commit: str) -> tuple[str, ...]:
+        """Return the paths of all files of a commit."""
+        return tuple(filter(None, self._ask("ls-tree", "-r", "-z", "--name-only", commit, "--").split("\0")))
+
+    def branch(self) -> str | None:
+        """Return the branch that is checked out, None if none is."""
+        done = _git(self.root, "symbolic-ref", "--quiet", "--short", "HEAD")
+        return done.stdout.strip() or None
+
     def subjects(self, base: str, head: str) -> tuple[str, ...]:
         """Return `<short id> <subject>` of what `head` has and `base` has not, newest first."""
         listed = self._ask("log", "--format=%h %s", "--max-count=1000", f"{base}..{head}", "--")
