@@ -26,6 +26,8 @@ import pluggy
 if TYPE_CHECKING:  # a plugin that adds no command needs no click
     import click
 
+    from unitrack.gate.verdict import Verdict
+
 from unitrack.backend import BackendFactory
 from unitrack.events import Event
 from unitrack.foreign import Reader
@@ -39,6 +41,7 @@ __all__ = [
     "HookSpecs",
     "Notifier",
     "Processor",
+    "ReportFormat",
     "hookimpl",
 ]
 
@@ -109,6 +112,24 @@ class Notifier(Protocol):
 
     def notify(self, title: str, text: str, level: str) -> None:
         """Deliver one message; raise RetryableError to be called again."""
+        ...
+
+
+class ReportFormat(Protocol):
+    """Writes a verdict for readers of one kind. Plain attributes do for `name` and `suffix`."""
+
+    @property
+    def name(self) -> str:
+        """What `--format` calls it."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """What the names of its files end in, such as `.html`."""
+        ...
+
+    def render(self, verdict: Verdict) -> str | bytes:
+        """Return the report, from the verdict alone: no I/O, no clock. Texts in it are foreign: escape them."""
         ...
 
 
@@ -243,10 +264,10 @@ class HookSpecs(Protocol):  # a Protocol, so that specifications need no body
         """
 
     @hookspec
-    def unitrack_register_report_formats(self) -> Iterable[Any]:
-        """Return formats a verdict can be written in, objects with a `name`.
+    def unitrack_register_report_formats(self) -> Iterable[ReportFormat]:
+        """Return formats a verdict can be written in.
 
-        Called in the process of `unitrack gate`. An exception leaves that report out; the verdict stands.
+        Called in the process of `unitrack report`. An exception ends the command with its reason; the verdict stands.
 
         Example: `return [ConfluencePage()]`
         """

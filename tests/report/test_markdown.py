@@ -1,104 +1,20 @@
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
 import msgspec
 import pytest
+import verdicts
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from verdicts import HOSTILE
 
-from unitrack.gate.decide import MetricEvidence, decide, overall
-from unitrack.gate.lineage import Change, Lineage
-from unitrack.gate.policy import MetricPolicy, Policy, policy_digest
-from unitrack.gate.verdict import SeedRun, Subject, Verdict, decode, encode
-from unitrack.report import markdown
-from unitrack.report.terminal import Grid, blocks
+from unitrack.report import markdown, summary
+from unitrack.report._mermaid import label
+from unitrack.report.terminal import Grid, blocks, render
 
-GOLDEN = Path(__file__).parent / "golden"
-HOSTILE = [
-    "a|b",
-    "a\\|b\\\\|c",
-    "`code` ``more``",
-    "```\n## Gate passed\n```",
-    "<img src=x onerror=alert(1)><script>x</script>",
-    "@maintainer please merge, fixes #1 and org/repo#2",
-    "[click](javascript:alert(1)) ![x](http://evil.example/x.png)",
-    "http://evil.example and www.evil.example",
-    "line\nbreak\r\n| new | row |",
-    "\x1b[31mred\x1b[0m \u202egnp.exe",
-    "**bold** _it_ ~~gone~~ $x$ &lt; &#64;user",
-    "</details></code></sub>",
-    " ",
-    "`",
-    "\\",
-]
-
-
-def verdict(
-    candidate: list[float | None], *, name: str = "val/accuracy", text: str = "lr", commit: str = "c" * 40
-) -> Verdict:
-    accuracy = MetricPolicy(name=name, goal="maximize", margin=0.02)
-    loss = MetricPolicy(name="loss", goal="minimize", role="report")
-    policy = Policy(model="digits", metrics=(accuracy, loss))
-    seeds = tuple(range(len(candidate)))
-    evidence = [
-        MetricEvidence(rule=accuracy, seeds=seeds, candidate=tuple(candidate), baseline=(0.9, 0.91, 0.89, 0.92, 0.9)),
-        MetricEvidence(rule=loss, seeds=seeds, candidate=(0.31, 0.3, 0.33, 0.3, 0.3), baseline=(0.3,) * 5),
-    ]
-    decisions = decide(policy, evidence)
-    runs = tuple(SeedRun(seed=seed, run=f"rerun-{seed}", job=f"{seed}" * 64) for seed in seeds)
-    return Verdict(
-        outcome=overall(decisions),
-        summary=f"{name} was judged.",
-        created=1.5e9,
-        unitrack="0.1.0",
-        policy=policy,
-        policy_sha256=policy_digest(policy),
-        policy_source="unitrack.toml",
-        candidate=Subject(commit=commit, reference="HEAD", runs=runs),
-        baseline=Subject(commit="b" * 40, reference="digits@production", model="digits v3", runs=runs),
-        seeds=seeds,
-        metrics=decisions,
-        lineage=Lineage(
-            commits=(f"cccccccccccc {text}",),
-            files=(f"src/{text}.py",),
-            changes=(Change(kind="params", name=text, baseline="0.1", candidate=text),),
-            likely_cause=f"Changed between baseline and candidate: params ({text}).",
-        ),
-        warnings=(f"Uncommitted changes are not included: {text}",),
-        reproduce=f"unitrack gate --candidate {commit} --baseline {'b' * 40} --seeds 5",
-    )
-
-
-CASES: dict[str, list[float | None]] = {
-    "pass": [0.901, 0.909, 0.891, 0.919, 0.901],
-    "fail": [0.85, 0.861, 0.839, 0.87, 0.852],
-    "undecided": [0.84, 0.95, 0.89, 0.9, 0.91],
-    "missing": [0.9, None, 0.9, 0.9, 0.9],
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_the_report_is_the_golden_one(case: str) -> None:
-    """Rewrite them with UPDATE_GOLDEN=1 and read the difference."""
-    path, report = GOLDEN / f"{case}.md", markdown.render(verdict(CASES[case]))
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(report)
-    assert report == path.read_text()
-
-
-def test_the_report_is_made_from_the_file_alone() -> None:
-    made = verdict(CASES["fail"])
-    assert markdown.render(decode(encode(made))) == markdown.render(made)
-
-
-def test_a_fail_names_what_a_reviewer_needs() -> None:
-    report = markdown.render(verdict(CASES["fail"]))
-    for part in ("`val/accuracy`", "-0.0496", "-0.05069 to -0.04851", "0.02", "seeds 0, 1, 2, 3, 4", "Likely cause"):
-        assert part in report
-    assert "unitrack gate --candidate cccc" in report
-    assert any(bar in report for bar in "▁▂▃▄▅▆▇█")
+_TEXTUAL = {"text", "softbreak", "text_special"}
 
 
 def _outline(text: str) -> list[str]:
@@ -108,18 +24,23 @@ def _outline(text: str) -> list[str]:
     return [f"{t.type}:{t.content}" if t.type.startswith("html") else t.type for t in flat if t.type not in _TEXTUAL]
 
 
-_TEXTUAL = {"text", "softbreak", "text_special"}
+PLAIN = _outline(markdown.render(verdicts.hostile("text")))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_adds_no_markup(text: str) -> None:
-    plain = _outline(markdown.render(verdict(CASES["fail"], name="name", text="text")))
-    assert _outline(markdown.render(verdict(CASES["fail"], name=text, text=text))) == plain
+    assert _outline(markdown.render(verdicts.hostile(text))) == PLAIN
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(min_size=1, max_size=60))
+def test_no_text_adds_markup(text: str) -> None:
+    assert _outline(markdown.render(verdicts.hostile(f"a{text}b"))) == PLAIN
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_outside_of_code_no_mention_reference_or_link_is_alive(text: str) -> None:
-    report = markdown.render(verdict(CASES["fail"], name=text, text=text))
+    report = markdown.render(verdicts.hostile(text))
     tokens = MarkdownIt("gfm-like", {"html": True, "linkify": False}).parse(report)
     prose = " ".join(t.content for token in tokens for t in (token.children or []) if t.type.startswith("text"))
     assert not re.search(r"@\w|#\d|https?://|www\.", prose)
@@ -136,21 +57,75 @@ def test_code_in_a_table_stays_in_its_cell(text: str) -> None:
     assert cells[1].content == "end"
 
 
-def test_a_command_cannot_leave_its_fence() -> None:
-    made = msgspec.structs.replace(verdict(CASES["pass"]), reproduce="unitrack gate ```\n## Gate passed")
-    assert _outline(markdown.render(made)) == _outline(markdown.render(verdict(CASES["pass"])))
+def test_the_largest_comment_keeps_what_matters_and_says_what_it_left_out() -> None:
+    report = markdown.render(verdicts.huge())
+    assert len(report) <= markdown.LONGEST
+    assert report.startswith("## ❌ Gate failed")
+    assert "group9/metric_453" in report  # the last metric that failed
+    assert re.search(r"> - Values by seed: \d+ of 1500 rows shown|> - Values by seed: 0 of 1500", report)
+    assert "verdict.json" in report
+    assert "unitrack gate --candidate cccc" in report
+
+
+@pytest.mark.parametrize("limit", [4000, 6000, 9001, 20_000, 43_210])
+def test_a_cut_is_between_rows_and_items_only(limit: int) -> None:
+    report = markdown.render(verdicts.huge(metrics=60, each=50), limit=limit)
+    assert len(report) <= limit
+    assert report.count("<details>") == report.count("</details>")
+    assert report.count("```") % 2 == 0
+    assert all(line.endswith(" |") for line in report.split("\n") if line.startswith("| "))
+
+
+def test_the_largest_summary_fits_its_step() -> None:
+    assert len(summary.render(verdicts.huge()).encode()) <= summary.LARGEST < 1 << 20
+
+
+def test_a_summary_of_a_fail_draws_seeds_and_curves() -> None:
+    report = summary.render(verdicts.ordinary("fail"))
+    charts = re.findall(r"```mermaid\n(.*?)\n```", report, re.DOTALL)
+    assert len(charts) >= 2
+    for chart in charts:
+        kind, *lines = chart.split("\n")
+        assert kind == "xychart-beta"
+        assert all(
+            re.fullmatch(r'    (title "[^"]*"|x-axis \[.*\]|y-axis "[^"]*" \S+ --> \S+|line \[[-\d., ]+\])', line)
+            for line in lines
+        )
+
+
+@given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=80)))
+def test_a_label_of_a_chart_cannot_leave_its_quotes(text: str) -> None:
+    made = label(text)
+    assert made[0] == made[-1] == '"'
+    assert not re.search(r"[\"`;{}%<>&#\[\]\\\n]", made[1:-1])
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_the_terminal_shows_hostile_text_without_control_characters(text: str) -> None:
-    for block in blocks(verdict(CASES["fail"], name=text, text=text)):
+    for block in blocks(verdicts.hostile(text)):
         texts = [block.text] if not isinstance(block, Grid) else [cell for row in block.rows for cell in row]
         assert all(shown.isprintable() for shown in texts)
 
 
+@given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30).map(lambda text: f"::{text}::")))
+@settings(max_examples=60, deadline=None)
+def test_no_line_is_a_command_to_a_ci_system(text: str) -> None:
+    for report in (render(verdicts.hostile(text)), markdown.render(verdicts.hostile(text))):
+        lines = report.split("\n")
+        assert not any(line.lstrip().startswith("::") for line in lines)
+    assert "##[" not in render(verdicts.hostile(text))
+
+
 def test_the_terminal_leads_with_the_outcome_and_ends_with_the_command() -> None:
-    first, *_, last = blocks(verdict(CASES["fail"]))
+    first, *_, last = blocks(verdicts.ordinary("fail"))
     assert not isinstance(first, Grid)
     assert first.text.startswith("FAIL  ")
     assert not isinstance(last, Grid)
     assert last.text.startswith("reproduce: unitrack gate --candidate cccc")
+
+
+def test_values_that_are_no_numbers_are_told() -> None:
+    odd = verdicts.metric("odd", "undecided", candidate=verdicts.mixed_values(), differences=(None,) * 5, mean=None)
+    made = msgspec.structs.replace(verdicts.verdict("undecided", (odd,)))
+    assert "| `odd` | candidate | 0.9 | - | nan | inf | -inf |" in markdown.render(made)
+    assert summary.render(made)

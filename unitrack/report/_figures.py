@@ -1,21 +1,52 @@
-"""Numbers and short texts as every report shows them."""
+"""Numbers, short texts and the order of what matters, as every report shows them."""
 
 from __future__ import annotations
 
+import datetime
 import math
+import re
 from typing import TYPE_CHECKING
 
 from unitrack.model import restore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from unitrack.gate.decision import MetricDecision, Value
+    from unitrack.gate.decision import Decision, MetricDecision, SliceDecision, Value
+    from unitrack.gate.verdict import Cost, Verdict
 
-__all__ = ["figure", "interval", "one_line", "short", "signed", "sparkline", "values"]
+__all__ = [
+    "ORDER",
+    "cost_of",
+    "day",
+    "failure",
+    "figure",
+    "inert",
+    "interval",
+    "noise_of",
+    "one_line",
+    "ranked",
+    "seeds_of",
+    "short",
+    "signed",
+    "slices_that_matter",
+    "sparkline",
+    "tier_of",
+    "values",
+]
+
+ORDER: tuple[Decision, ...] = ("fail", "undecided", "pass", "reported")
+"""Decisions, most important first."""
 
 _BARS = "▁▂▃▄▅▆▇█"
 _LONGEST = 300
+_COMMAND = re.compile(r"::|##(?=\w*\[)")
+_TIERS = {
+    "bit_equal": "training reproduces bit for bit",
+    "within_1e-6": "training reproduces within 1e-6",
+    "statistically_equal": "training reproduces up to its noise",
+    "not_reproduced": "training does not reproduce",
+}
 
 
 def figure(value: Value) -> str:
@@ -30,7 +61,7 @@ def signed(value: Value) -> str:
     return "-" if number is None else f"{number:+.5g}"
 
 
-def interval(decision: MetricDecision) -> str:
+def interval(decision: MetricDecision | SliceDecision) -> str:
     """Return the bounds of the mean difference, `-` where no test was made."""
     if decision.lower is None or decision.upper is None:
         return "-"
@@ -64,6 +95,89 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
+def inert(text: str, longest: int = _LONGEST) -> str:
+    """Return foreign text as one line that no CI system reads as a command (`::error::`, `##[error]`)."""
+    return _COMMAND.sub(lambda found: rf"\x{ord(found[0][0]):x}{found[0][1:]}", one_line(text, longest))
+
+
 def short(commit: str) -> str:
     """Return the first twelve characters of a commit's id."""
     return commit[:12]
+
+
+def day(moment: float) -> str:
+    """Return epoch seconds as a day in UTC; a time no calendar has is told as the number it is."""
+    try:
+        return datetime.datetime.fromtimestamp(moment, datetime.timezone.utc).strftime("%Y-%m-%d")
+    except (OverflowError, ValueError, OSError):
+        return f"{moment:g}"
+
+
+def seeds_of(seeds: Sequence[int]) -> str:
+    """Name the seeds: `seeds 0, 1, 2`."""
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds)) or 'none'}"
+
+
+def ranked(metrics: Iterable[MetricDecision]) -> list[MetricDecision]:
+    """Return the metrics, most important first, otherwise in the order of the policy."""
+    return sorted(metrics, key=lambda one: ORDER.index(one.decision))
+
+
+def slices_that_matter(metrics: Iterable[MetricDecision]) -> list[tuple[MetricDecision, SliceDecision]]:
+    """Return the slices that fail, are undecided or look worse, the worst first."""
+    found = [
+        (metric, one)
+        for metric in metrics
+        for one in metric.slices
+        if one.decision in ("fail", "undecided") or (one.adjusted is not None and one.adjusted <= 0.05)
+    ]
+    return sorted(found, key=lambda pair: (ORDER.index(pair[1].decision), _or(pair[1].adjusted, 1.0)))
+
+
+def _or(value: float | None, other: float) -> float:
+    return other if value is None else value
+
+
+def noise_of(one: MetricDecision) -> str | None:
+    """Say what is known of a metric's noise and of what this many seeds can show."""
+    parts = []
+    if one.noise is not None:
+        gone = f", {one.noise.discarded} older left out" if one.noise.discarded else ""
+        plural = "s" if one.noise.gates != 1 else ""
+        parts.append(f"standard deviation {figure(one.noise.sd)} from {one.noise.gates} gate{plural}{gone}")
+    if one.correlation is not None:
+        parts.append(f"seeds correlate by {one.correlation:.2f}")
+    if one.detectable is not None:
+        parts.append(f"drops from {figure(one.detectable)} on would show")
+    if one.seeds_needed is not None:
+        parts.append(f"about {one.seeds_needed} seeds would decide")
+    return "; ".join(parts) or None
+
+
+def cost_of(cost: Cost) -> str:
+    """Say what the evidence cost."""
+    minutes = f"{cost.seconds:.0f} s" if cost.seconds < 120 else f"{cost.seconds / 60:.1f} min"
+    return f"{minutes} of training: {cost.trained} trained, {cost.cached} from the cache"
+
+
+def tier_of(verdict: Verdict) -> str | None:
+    """Say how well training reproduces, where that was measured."""
+    return None if verdict.tier is None else _TIERS[verdict.tier]
+
+
+def failure(verdict: Verdict, one: MetricDecision) -> str:
+    """Say all that a reader of a failed metric needs, as plain lines."""
+    return "\n".join(
+        (
+            f"{one_line(one.name)}: {one_line(one.reason, 1000)}",
+            f"{_difference(one)}, {seeds_of(verdict.seeds)}",
+            f"baseline {values(one.baseline)}",
+            f"candidate {values(one.candidate)}",
+            one_line(verdict.lineage.likely_cause, 1000),
+            f"reproduce: {one_line(verdict.reproduce, 4000)}",
+        )
+    )
+
+
+def _difference(one: MetricDecision) -> str:
+    return f"difference {signed(one.mean)} (90% interval {interval(one)}), margin {figure(one.margin)}"
