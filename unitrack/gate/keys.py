@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DECISIONS", "Attempt", "Attempts", "question_of", "series_of", "spent", "verdict_key"]
 
+_MOST_HALVINGS = 20  # nothing real passes at a level of 5e-8, and tests lose their digits below it
+
 DECISIONS: Final = 2
 """Raised whenever equal evidence may be decided otherwise, so that no verdict of older rules is returned."""
 
@@ -53,7 +55,7 @@ def spent(policy: Policy, attempt: int) -> Policy:
 
     So all attempts together pass a drop of the margin at most twice as often as the first one alone does.
     """
-    return msgspec.structs.replace(policy, pass_level=policy.pass_level / 2 ** min(attempt - 1, 40))
+    return msgspec.structs.replace(policy, pass_level=policy.pass_level / 2 ** min(attempt - 1, _MOST_HALVINGS))
 
 
 def _digest(parts: dict[str, Any]) -> str:
