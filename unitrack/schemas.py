@@ -23,6 +23,7 @@ GENERATED = {
     "event": ("One line of a unitrack journal", "unitrack.events:Known"),
     "model": ("A model of the local registry", "unitrack.registry.state:ModelFile"),
     "verdict": ("The result of a unitrack gate", "unitrack.gate.verdict:Verdict"),
+    "waivers": ("The waivers of a project's gate", "unitrack.gate.waivers:WaiverFile"),
 }
 _CHECKOUT = Path(__file__).parent.parent / "schemas"
 
