@@ -27,6 +27,7 @@ from unitrack.errors import ConfigError
 __all__ = [
     "RUN_VARIABLES",
     "BackendSettings",
+    "ContainerSettings",
     "EvaluateSettings",
     "ExampleMetric",
     "GateSettings",
@@ -86,6 +87,34 @@ class BackendSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Interpreter of the environment in which the backend's worker runs; None: this one."""
 
 
+class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The section `[train.container]`: the image jobs run in, and what they may use and reach."""
+
+    image: _Name
+    """The image by its digest: `name@sha256:...`."""
+
+    engine: Literal["auto", "podman", "docker"] = "auto"
+    """The command that runs containers; `auto` takes podman, or else docker."""
+
+    network: Literal["none", "bridge", "host"] = "none"
+    """What network jobs have. With any but `none` a result may depend on more than its inputs."""
+
+    memory: Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]*[kmg]$")] = "8g"
+    """Memory of one job, swap included; one that needs more is ended and no evidence."""
+
+    cpus: _Positive = 1.0
+    """How many processors one job may keep busy."""
+
+    pids: Annotated[int, msgspec.Meta(ge=1)] = 512
+    """How many processes and threads one job may have at a time."""
+
+    scratch: Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]*[kmg]$")] = "1g"
+    """Size of `/tmp`, which is in memory and, with the checkout, all a job may write to besides its run."""
+
+    gpus: _Name | None = None
+    """GPUs to pass through: `all`, or a device's index or UUID."""
+
+
 class TrainSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The section `[train]`: how to run the training again."""
 
@@ -103,6 +132,12 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     env: tuple[_Name, ...] = ()
     """Names of the environment variables that jobs may see besides unitrack's own."""
+
+    executor: _Name | None = None
+    """`process`, `container` or a plugin's; unless given `container` if there is a section for it, else `process`."""
+
+    container: ContainerSettings | None = None
+    """The image jobs run in."""
 
 
 class MetricRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

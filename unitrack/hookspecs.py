@@ -26,6 +26,7 @@ import pluggy
 if TYPE_CHECKING:  # a plugin that adds no command needs no click
     import click
 
+    from unitrack.config import TrainSettings
     from unitrack.gate.verdict import Verdict
 
 from unitrack.backend import BackendFactory
@@ -36,6 +37,7 @@ __all__ = [
     "Collector",
     "DatasetResolver",
     "DatasetVersion",
+    "ExecutorFactory",
     "HealthCheck",
     "HealthResult",
     "HookSpecs",
@@ -130,6 +132,16 @@ class ReportFormat(Protocol):
 
     def render(self, verdict: Verdict) -> str | bytes:
         """Return the report, from the verdict alone: no I/O, no clock. Texts in it are foreign: escape them."""
+        ...
+
+
+class ExecutorFactory(Protocol):
+    """Makes one kind of executor; `name` is what the key `executor` of `[train]` says."""
+
+    name: str
+
+    def open(self, train: TrainSettings, *, store: Path) -> Any:
+        """Return a `unitrack.rerun.executors.Executor` for these settings. Raises ConfigError or EvidenceError."""
         ...
 
 
@@ -235,13 +247,13 @@ class HookSpecs(Protocol):  # a Protocol, so that specifications need no body
         """
 
     @hookspec
-    def unitrack_register_executors(self) -> Iterable[Any]:
-        """Return executors of jobs (`unitrack.rerun.executors.Executor`).
+    def unitrack_register_executors(self) -> Iterable[ExecutorFactory]:
+        """Return factories of executors (`unitrack.rerun.executors.Executor`), which run jobs.
 
         Called in the process of `unitrack rerun` and `unitrack gate`. An exception ends the command with
         its reason: a job that could not run is no evidence.
 
-        Example: `return [SlurmExecutor()]`
+        Example: `return [SlurmFactory()]`
         """
 
     @hookspec

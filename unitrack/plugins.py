@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["BUILT_IN", "GROUP", "Found", "PluginInfo", "Plugins", "load_plugins"]
 
 GROUP = "unitrack"
-BUILT_IN: Mapping[str, str] = {"capture": "unitrack.capture.hooks", "report": "unitrack.report.formats"}
+BUILT_IN: Mapping[str, str] = {
+    "capture": "unitrack.capture.hooks",
+    "report": "unitrack.report.formats",
+    "rerun": "unitrack.rerun.hooks",
+}
 """Name and module of the parts that come with unitrack."""
 
 _OLDEST_PLUGGY = (1, 7)

@@ -47,6 +47,12 @@ _ETC = {
     "etc/passwd": "root:x:0:0:root:/root:/nologin\nnobody:x:65534:65534:nobody:/:/nologin\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
 }
+_SPLIT_OFF = (
+    "libdl.so.2",
+    "libpthread.so.0",
+    "librt.so.1",
+    "libutil.so.1",
+)  # once apart from libc; wheels ask for them
 _PODMAN = """\
 [engine]
 runtime = "runc"
@@ -341,6 +347,10 @@ def _linked(programs: list[Path]) -> dict[str, Path]:
     for name, path in re.findall(r"^\t(\S+) => (/\S+) \(0x", printed, re.MULTILINE):
         if "/site-packages/" not in path:  # a wheel's own libraries are found beside it
             found[f"usr/lib/{platform.machine()}-linux-gnu/{name}"] = Path(path)
+    for name in _SPLIT_OFF:
+        beside = Path(found.get(f"usr/lib/{platform.machine()}-linux-gnu/libc.so.6", Path())).with_name(name)
+        if beside.is_file():
+            found[f"usr/lib/{platform.machine()}-linux-gnu/{name}"] = beside
     return found
 
 

@@ -12,6 +12,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from unitrack.cli._output import duration, note, text_of
+from unitrack.errors import PluginError
+from unitrack.plugins import load_plugins
 from unitrack.reader import get_run
 from unitrack.rerun.executors.process import ProcessExecutor
 from unitrack.rerun.runner import Rerunner, log_tail
@@ -25,17 +27,28 @@ if TYPE_CHECKING:
 __all__ = ["TrainingProgress", "make_executor", "make_rerunner", "stopped_in_order", "warn_of"]
 
 
-def make_executor() -> Executor:
-    """Return what runs jobs: processes of this machine."""
-    return ProcessExecutor()
+def make_executor(settings: Settings) -> Executor:
+    """Open the executor that `[train]` names; PluginError if nothing of that name is installed."""
+    train = settings.train
+    if train is None:
+        return ProcessExecutor()  # Rerunner says what is missing
+    name = train.executor or ("process" if train.container is None else "container")
+    plugins = load_plugins(settings)
+    found = plugins.named("executors")
+    if name not in found:
+        known = ", ".join(sorted(found))
+        message = f"[train].executor: no executor {name!r} can be used in this Python, found: {known}"
+        raise PluginError(". ".join([*map(str, plugins.problems), message]))
+    opened: Executor = found[name].open(train, store=settings.store)
+    return opened
 
 
 def make_rerunner(repository: Repository, settings: Settings, *, fresh: bool) -> Rerunner:
-    """Return what trains commits of this project as processes of this machine."""
+    """Return what trains commits of this project, with the executor of its settings."""
     return Rerunner(
         repository=repository,
         settings=settings,
-        executor=make_executor(),
+        executor=make_executor(settings),
         open_run=lambda run: get_run(run, dir=settings.store),
         environ=os.environ,
         fresh=fresh,

@@ -132,7 +132,7 @@ class _Gate:
             evaluate=self._judging.evaluate,
             repository=self._repository,
             settings=self._settings,
-            executor=make_executor(),
+            executor=make_executor(self._settings),
             open_run=self._open,
             environ=os.environ,
             fresh=self._fresh,

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unitrack.rerun.git import Repository
+from unitrack.rerun.owner import is_gone, owner_token
 
-__all__ = ["checkout", "commit_warnings", "dirty_warning"]
+__all__ = ["checkout", "commit_warnings", "dirty_warning", "sweep_checkouts"]
 
+_PREFIX = "unitrack-rerun-"
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _NAMED = 3
 
@@ -20,9 +22,9 @@ _NAMED = 3
 def checkout(repository: Repository, commit: str) -> Iterator[Path]:
     """Check a commit out into a temporary folder and remove it at the end, also after Ctrl-C.
 
-    Raises EvidenceError if git can't.
+    What killed processes left is `sweep_checkouts` to remove. Raises EvidenceError if git can't.
     """
-    scratch = Path(tempfile.mkdtemp(prefix="unitrack-rerun-"))
+    scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{owner_token()}."))
     folder = scratch / repository.root.name  # some trainings look at the folder's name
     try:
         repository.add_worktree(folder, commit)
@@ -30,6 +32,19 @@ def checkout(repository: Repository, commit: str) -> Iterator[Path]:
     finally:
         repository.remove_worktree(folder)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def sweep_checkouts(repository: Repository) -> tuple[Path, ...]:
+    """Remove the checkouts of processes that were killed, and return them."""
+    left = []
+    for scratch in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*.*"):
+        if is_gone(scratch.name.removeprefix(_PREFIX).partition(".")[0]):
+            repository.remove_worktree(scratch / repository.root.name)
+            shutil.rmtree(scratch, ignore_errors=True)
+            left.append(scratch)
+    if left:
+        repository.prune_worktrees()
+    return tuple(left)
 
 
 def commit_warnings(repository: Repository, commit: str, folder: Path) -> tuple[str, ...]:

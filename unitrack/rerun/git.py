@@ -108,6 +108,10 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True):
     def remove_worktree(self, path: Path) -> None:
         """Forget a folder made by `add_worktree`; what is left of it is the caller's to delete."""
         _git(self.root, "worktree", "remove", "--force", "--force", str(path))
+        self.prune_worktrees()
+
+    def prune_worktrees(self) -> None:
+        """Forget the worktrees whose folders are gone."""
         _git(self.root, "worktree", "prune")
 
     def _ask(self, *arguments: str) -> str:

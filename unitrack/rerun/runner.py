@@ -12,7 +12,7 @@ from unitrack.errors import ConfigError, UnitrackError, UsageError
 from unitrack.files import write_atomic
 from unitrack.journal import layout
 from unitrack.journal.seal import verify_run
-from unitrack.rerun.checkout import checkout, commit_warnings, dirty_warning
+from unitrack.rerun.checkout import checkout, commit_warnings, dirty_warning, sweep_checkouts
 from unitrack.rerun.executors import Executor, Exit, Place
 from unitrack.rerun.inputs import pin_inputs
 from unitrack.rerun.job import Job, JobResult, fixed_environment
@@ -56,8 +56,10 @@ class Rerunner:
         self._open_run = open_run
         self._allowed = {name: environ[name] for name in self._train.env if name in environ}
         self._fresh = fresh
+        sweep_checkouts(repository)
         self._fingerprint = executor.fingerprint()
         self._inputs = pin_inputs(repository, self._root, self._train.inputs)
+        self._input_paths = tuple(dict.fromkeys((self._root / name).absolute() for name in self._train.inputs))
         self._warnings = dict.fromkeys(_first_warnings(repository, self.store, self._train))
         layout.create_store(self.store)
 
@@ -113,7 +115,12 @@ class Rerunner:
             self._warnings.update(dict.fromkeys(commit_warnings(self._repository, job.commit, clean)))
             work = clean / job.folder
             place = Place(
-                checkout=clean, folder=work, store=self.store, run=self._free_run_id(job), log=folder / "output.log"
+                checkout=clean,
+                folder=work,
+                store=self.store,
+                run=self._free_run_id(job),
+                log=folder / "output.log",
+                inputs=self._input_paths,
             )
             if work.is_dir():
                 self._inputs.link_into(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,17 +11,29 @@ import msgspec
 if TYPE_CHECKING:
     from unitrack.rerun.job import Job
 
-__all__ = ["Executor", "Exit", "Place"]
+__all__ = ["Executor", "Exit", "Place", "never"]
+
+
+def never() -> bool:
+    """Say no: nobody cancels this job."""
+    return False
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a job runs: its checkout, the project's folder in it, the store and run it logs into, its output."""
+    """Where a job runs: its checkout, the project's folder in it, the store and run it logs into, its output.
+
+    `inputs` are files and folders outside of the checkout that the job reads, by absolute path; links in the
+    checkout lead there. `cancelled` is to be asked a few times a second: a job that is no longer wanted has to
+    end soon, with a problem.
+    """
 
     checkout: Path
     folder: Path
     store: Path
     run: str
     log: Path
+    inputs: tuple[Path, ...] = ()
+    cancelled: Callable[[], bool] = never
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +45,11 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Executor(Protocol):
-    """Runs jobs one at a time. Whether a run is evidence is judged by the caller, alike for all executors."""
+    """Runs jobs, each call one, also several at a time from threads of their own.
+
+    Whether a run is evidence is judged by the caller, alike for all executors. `image` is the digest that tells
+    which software jobs run with, None where there is none.
+    """
 
     name: str
 

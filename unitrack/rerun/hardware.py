@@ -1,0 +1,18 @@
+"""The class of a machine: what of it moves the results of a training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unitrack.capture.hardware import HardwareCollector
+
+__all__ = ["hardware_class"]
+
+_MOVING = ("machine", "cpu", "gpus", "gpu_driver")  # memory, cores and load move speed, not results
+
+
+def hardware_class(facts: dict[str, Any] | None = None) -> str:
+    """Return architecture, processor, GPUs and their driver in words; machines of one class are compared."""
+    known = HardwareCollector().collect() if facts is None else facts
+    words = (known.get(name) for name in _MOVING)
+    return ", ".join(" + ".join(map(str, word)) if isinstance(word, list) else str(word) for word in words if word)
