@@ -164,9 +164,13 @@ def _bare(kind: Any) -> Any:
     """Take `Annotated` and `| None` off a type."""
     if get_origin(kind) is Annotated:
         return _bare(get_args(kind)[0])
-    if get_origin(kind) in (Union, types.UnionType):
+    if _is_union(kind):
         return _bare(next(each for each in get_args(kind) if each is not type(None)))
     return kind
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)
 
 
 def _is_struct(kind: Any) -> bool:
@@ -175,9 +179,13 @@ def _is_struct(kind: Any) -> bool:
 
 def expected(kind: Any) -> str:
     """Say in words what a value of a type is."""
+    choices = [each for each in get_args(kind) if each is not type(None)] if _is_union(kind) else []
+    if len(choices) > 1:
+        return " or ".join(map(expected, choices))
     bare = _bare(kind)
     if get_origin(bare) is Literal:
-        return "one of " + ", ".join(repr(each) for each in get_args(bare))
+        words = ", ".join(repr(each) for each in get_args(bare))
+        return f"one of {words}" if len(get_args(bare)) > 1 else words
     if get_origin(bare) is tuple:
         item = get_args(bare)[0]
         each = "a table" if _is_struct(item) else expected(item)
@@ -186,7 +194,7 @@ def expected(kind: Any) -> str:
 
 
 def _bounds(kind: Any) -> str:
-    if get_origin(kind) in (Union, types.UnionType):
+    if _is_union(kind):
         return _bounds(get_args(kind)[0])
     limits = next((each for each in getattr(kind, "__metadata__", ()) if isinstance(each, msgspec.Meta)), None)
     if limits is None:

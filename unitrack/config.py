@@ -14,13 +14,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 import msgspec
 
 from unitrack import _settings_file
 from unitrack._settings_file import Key, Origin
-from unitrack._settings_layers import Layers, from_text, near, variables
+from unitrack._settings_layers import Layers, dotted, from_text, near, variables
 from unitrack._settings_secrets import is_secret, redacted, refuse_credentials
 from unitrack.errors import ConfigError
 
@@ -152,11 +152,38 @@ class MetricRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     role: Role = "target"
     """`target` comes first, `guardrail` must not get worse, `budget` is a limit, `report` is shown only."""
 
-    margin: _NotNegative | None = None
-    """How much worse is still acceptable, in the metric's unit."""
+    margin: Union[_NotNegative, Literal["auto"], None] = None
+    """How much worse is still acceptable, in the metric's unit; `auto` takes it from the noise that is known."""
 
     relative_margin: _NotNegative | None = None
     """How much worse is still acceptable, as a fraction of the baseline's mean."""
+
+    minimum: float | None = None
+    """The least the candidate may come to, whatever the baseline does."""
+
+    maximum: float | None = None
+    """The most the candidate may come to, whatever the baseline does; a budget is mostly this."""
+
+    missing: Literal["fail", "undecided"] = "fail"
+    """What comes of it when the candidate does not log the metric."""
+
+    nan: Literal["fail", "undecided"] = "fail"
+    """What comes of it when the candidate logs NaN or infinity."""
+
+    new: Literal["undecided", "report", "fail"] = "undecided"
+    """What comes of it when the candidate alone logs the metric; `report` lets the other metrics decide."""
+
+    slices: tuple[_Name, ...] = ()
+    """Columns of the logged predictions: the metric is shown for each of their values, too."""
+
+    smallest_slice: Annotated[int, msgspec.Meta(ge=1)] = 200
+    """How many examples a slice needs; smaller ones have no figures."""
+
+    smallest_positives: Annotated[int, msgspec.Meta(ge=1)] = 30
+    """How many positive examples a slice needs for a metric that is about them."""
+
+    slices_gate: bool = False
+    """Whether a slice that is worse fails the metric; otherwise slices are reported."""
 
     summary: RunSummary = "last"
     """Which value of a run's series counts; `best` follows the goal."""
@@ -188,6 +215,12 @@ class GateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     broken_baseline: Literal["block", "neutral", "recorded"] = "block"
     """What a baseline that no longer trains does; `recorded` goes on with the runs it was registered with."""
+
+    undecided: Literal["neutral", "block"] = "neutral"
+    """Whether a candidate is kept out that is neither shown to be good enough nor to be worse."""
+
+    history: Annotated[int, msgspec.Meta(ge=0, le=40)] = 20
+    """How many degrees of freedom the noise of earlier gates may count for; 0 leaves it out."""
 
     require: tuple[RequiredFact, ...] = ()
     """Facts that the candidate's runs must have recorded; without one of them the gate fails."""
@@ -321,7 +354,7 @@ def load_settings(
         **{**{name: getattr(keys, name) for name in keys.__struct_fields__}, "backends": backends},
         root=root,
         file=None if found is None else found.path,
-        sources=_sources(keys, layers.sources()),
+        sources={**_sources(keys, layers.sources()), **_rule_sources(layers)},
     )
 
 
@@ -331,6 +364,15 @@ def _sources(keys: _Keys, given: Mapping[str, str]) -> dict[str, str]:
     if any(key.startswith("backends.") for key in given):
         del defaults["backends"]
     return {**defaults, **given}
+
+
+def _rule_sources(layers: Layers) -> dict[str, str]:
+    """Return the label of each key of the rules, which are no keys of their own."""
+    gate: Any = layers.tree.get("gate")
+    rules = gate.get("metrics", ()) if isinstance(gate, dict) else ()
+    keys = [("gate", "metrics", n) for n in range(len(rules))]
+    inside = [(*key, name) for key, rule in zip(keys, rules, strict=True) for name in rule]
+    return {dotted(key): layers.origin(key).label for key in (*keys, *inside)}
 
 
 def _leaves(struct: msgspec.Struct, prefix: str = "") -> Iterator[str]:

@@ -22,6 +22,7 @@ __all__ = ["GENERATED", "generate", "load"]
 GENERATED = {
     "event": ("One line of a unitrack journal", "unitrack.events:Known"),
     "model": ("A model of the local registry", "unitrack.registry.state:ModelFile"),
+    "policy": ("The section [gate] of a unitrack settings file", "unitrack.config:GateSettings"),
     "verdict": ("The result of a unitrack gate", "unitrack.gate.verdict:Verdict"),
     "waivers": ("The waivers of a project's gate", "unitrack.gate.waivers:WaiverFile"),
 }

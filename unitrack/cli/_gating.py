@@ -94,7 +94,13 @@ def make_judging(settings: Settings, find: Callable[[], Repository], *, file: Pa
         found, source = settings, name
     if found.gate is None:
         raise ConfigError("there is no section [gate]: `unitrack init` shows one", file=source, key="gate")
-    return Judging(policy=make_policy(found.gate, source=source), source=source, settings=found, ref=ref, file=file)
+    return Judging(
+        policy=make_policy(found.gate, source=source, sources=found.sources),
+        source=source,
+        settings=found,
+        ref=ref,
+        file=file,
+    )
 
 
 def settings_at(settings: Settings, repository: Repository, ref: str) -> tuple[Settings, str]:

@@ -103,7 +103,14 @@ def _about_side(side: str, subject: Subject, seeds: tuple[int, ...], verdict: Ve
 def _about_numbers(verdict: Verdict) -> Iterator[str]:
     """Decide again from the values of the seeds, and compare all that comes of it."""
     evidence = [
-        MetricEvidence(rule=rule, seeds=verdict.seeds, candidate=_values(one.candidate), baseline=_values(one.baseline))
+        MetricEvidence(
+            rule=rule,
+            seeds=verdict.seeds,
+            candidate=_values(one.candidate),
+            baseline=_values(one.baseline),
+            examples=one.examples,
+            slices=one.slices,
+        )
         for rule, one in zip(verdict.policy.metrics, verdict.metrics, strict=True)
     ]
     again = decide(

@@ -2,53 +2,48 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from unitrack.errors import ConfigError
-from unitrack.gate.decision import Cause, Decision, MetricDecision, Outcome, Value
-from unitrack.gate.policy import MetricPolicy, Policy, margin_of
-from unitrack.gate.statistics import (
-    PairedTest,
-    detectable_drop,
-    mean_of,
-    paired_test,
-    resolution,
-    seeds_needed,
-)
+from unitrack.gate.decision import Decision, ExampleTest, MetricDecision, Noise, Outcome, SliceDecision, Value
+from unitrack.gate.looks import Bound, Family, Rates, Series, Track, follow
+from unitrack.gate.policy import Margin, MetricPolicy, Policy, margin_of
+from unitrack.gate.reasons import Finding, detectable_of, gap_of, judged, needed_of, new_of, of_slices, reported_of
+from unitrack.gate.statistics import correlation_of, is_fine, mean_of, resolution, rounded
 from unitrack.model import metric_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from unitrack.gate.decision import Noise
+__all__ = ["INTERVAL_LEVEL", "MetricEvidence", "decide", "overall", "settled"]
 
-__all__ = ["MetricEvidence", "decide", "overall", "settled"]
+INTERVAL_LEVEL = 0.05
+"""What `lower` and `upper` each leave out: together they are a two-sided 90 % interval."""
 
-_LARGEST = 1e100  # beyond it squares overflow; no metric means such a number
+_MORE_SEEDS_HELP = {"noise", "one_seed"}
 
 
 class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured for one metric: a value for each seed on both sides, None where it was not logged."""
+    """What was measured for one metric: a value for each seed on both sides, None where it was not logged.
+
+    Seeds are in the order in which they were trained. `examples` and `slices` are what the logged predictions
+    of these seeds tell.
+    """
 
     rule: MetricPolicy
     seeds: tuple[int, ...]
     candidate: tuple[float | None, ...]
     baseline: tuple[float | None, ...]
+    examples: ExampleTest | None = None
+    slices: tuple[SliceDecision, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"{self.rule.name}: seeds must be given, each once: {self.seeds}")
         if not len(self.seeds) == len(self.candidate) == len(self.baseline):
             raise ValueError(f"{self.rule.name}: each seed needs one value of each side")
-
-
-class _Finding(msgspec.Struct, frozen=True, kw_only=True):
-    decision: Decision
-    cause: Cause
-    reason: str
 
 
 def decide(
@@ -59,221 +54,221 @@ def decide(
     noise: Mapping[str, Noise] = {},
     unlike_hardware: str | None = None,
 ) -> tuple[MetricDecision, ...]:
-    """Decide every metric of a gate together: what corrects for their number belongs here.
+    """Decide every metric of a gate together, from all pairs so far of at most `pairs_max`.
 
-    With `unlike_hardware` (how the machines of a pair differ) no metric passes.
+    Call it after each pair with the same policy, `pairs_max` and `noise` (what earlier gates know, by metric): error
+    rates are spent over the looks, which are gone through again each time. With `unlike_hardware` (how the machines
+    of a pair differ) no metric passes.
     """
-    return tuple(_decide_one(policy, one, unlike_hardware) for one in evidence)
+    n_max = max([pairs_max or 1, *(len(one.seeds) for one in evidence)])
+    rates = Rates(n_max=n_max, pass_level=policy.pass_level, fail_level=policy.fail_level)
+    compared = _compared(evidence)
+    cases = [_case(one, noise.get(one.rule.name), n_max, compared=compared) for one in evidence]
+    series = [msgspec.structs.replace(each, metric=at) for at, case in enumerate(cases) for each in case.series]
+    tracks = follow(series, rates, whole=all(case.finding is None for case in cases))
+    by_metric: list[list[Track]] = [[] for _ in cases]
+    for track in tracks:
+        by_metric[track.series.metric].append(track)
+    return tuple(_decided(case, found, rates, unlike_hardware) for case, found in zip(cases, by_metric, strict=True))
 
 
 def settled(decisions: Sequence[MetricDecision]) -> bool:
-    """Tell whether no further pair is needed: nothing that gates is still open."""
-    return all(one.cause not in ("noise", "one_seed") for one in decisions if one.role != "report")
+    """Tell whether no further pair is needed: nothing that gates is still open.
+
+    A metric that failed does not end it: a waiver may let that one through, and the others have to hold then, too.
+    """
+    return not any(
+        one.cause in _MORE_SEEDS_HELP or (one.cause == "slice" and one.decision == "undecided")
+        for one in decisions
+        if one.role != "report"
+    )
 
 
 def overall(decisions: Sequence[MetricDecision]) -> Outcome:
-    """Join the decisions: one fail fails, else one undecided leaves it open, else it passes.
+    """Join the decisions: one fail that is not waived fails, else one undecided leaves it open, else it passes.
 
     Raises ConfigError when no metric could have failed it.
     """
-    found = {one.decision for one in decisions if one.role != "report"}
-    if not found:
+    gating = [one for one in decisions if one.role != "report"]
+    if not gating:
         raise ConfigError("no metric can fail a candidate: give one a role other than report")
+    found = {"pass" if one.decision == "fail" and one.waived is not None else one.decision for one in gating}
     if "fail" in found:
         return "fail"
-    return "pass" if found == {"pass"} else "undecided"
+    return "pass" if found - {"reported"} == {"pass"} else "undecided"
 
 
-def _decide_one(policy: Policy, evidence: MetricEvidence, unlike: str | None) -> MetricDecision:
-    lacking = _lacking(evidence)
-    if lacking is not None:
-        return _build(evidence, lacking)
-    candidate, baseline = _present(evidence.candidate), _present(evidence.baseline)
-    sign = 1.0 if evidence.rule.goal == "maximize" else -1.0
-    differences = [sign * (c - b) + 0.0 for c, b in zip(candidate, baseline, strict=True)]  # no -0.0
-    margin = margin_of(evidence.rule, mean_of(baseline))
-    blur = resolution([*candidate, *baseline])
-    test = _test(differences, margin, policy.pass_level, blur)
-    finding = _finding(policy, differences, margin, test, blur)
+# -- from evidence to series ---------------------------------------------------------------------
+
+
+class _Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric made ready: why it can't be judged, or the series to follow, the one against the baseline first."""
+
+    evidence: MetricEvidence
+    finding: Finding | None = None
+    differences: tuple[float, ...] = ()
+    margin: Margin | None = None
+    noise: Noise | None = None
+    series: tuple[Series, ...] = ()
+
+
+def _compared(evidence: Sequence[MetricEvidence]) -> bool:
+    """Tell whether the baseline was trained with every seed: then it logged something of what was asked."""
+    sides = [one.baseline for one in evidence]
+    return all(any(value is not None for value in values) for values in zip(*sides, strict=True))
+
+
+def _case(evidence: MetricEvidence, noise: Noise | None, n_max: int, *, compared: bool) -> _Case:
+    rule, candidate, baseline = evidence.rule, evidence.candidate, evidence.baseline
+    alone = compared and not any(value is not None for value in baseline)
+    own = gap_of(rule, evidence.seeds, candidate, candidate if alone else baseline)
+    if alone and own is None and (rule.compares or rule.minimum is rule.maximum is None):
+        own = new_of(rule)
+    if own is not None:
+        return _Case(evidence=evidence, finding=own)
+    ours, theirs = _numbers(candidate), _numbers(baseline)
+    made = [] if alone else [_against_baseline(rule, ours, theirs, noise, n_max)]
+    equal = made[0].equal if made else 0
+    limits = [_within(rule, bound, ours, equal=equal) for bound in _bounds(rule)]
+    margin = None if alone else margin_of(rule, mean_of(theirs), noise=noise, pairs=n_max)
+    return _Case(
+        evidence=evidence,
+        differences=made[0].differences if made else (),
+        margin=margin,
+        noise=noise if margin is not None else None,
+        series=(*made, *limits),
+    )
+
+
+def _numbers(values: Sequence[float | None]) -> tuple[float, ...]:
+    return tuple(value for value in values if value is not None)
+
+
+def _against_baseline(
+    rule: MetricPolicy, ours: tuple[float, ...], theirs: tuple[float, ...], noise: Noise | None, n_max: int
+) -> Series:
+    sign = 1.0 if rule.goal == "maximize" else -1.0
+    differences = tuple(sign * (c - b) + 0.0 for c, b in zip(ours, theirs, strict=True))  # no -0.0
+    margins = [margin_of(rule, mean_of(theirs[:n]), noise=noise, pairs=n_max) for n in range(1, len(theirs) + 1)]
+    return Series(
+        metric=0,
+        differences=differences,
+        margins=tuple(None if margin is None else margin.value for margin in margins),
+        family=None if not rule.compares else _family(rule),
+        budget=rule.role == "budget",
+        noise=noise,
+        equal=_leading(differences, 0.0),
+        steady=min(_leading(ours, ours[0]), _leading(theirs, theirs[0])),
+        blur=(blur := resolution([*ours, *theirs])),
+        fine=_constant(differences, blur) and any(map(is_fine, (*ours[:2], *theirs[:2]))),
+    )
+
+
+def _within(rule: MetricPolicy, bound: Bound, ours: tuple[float, ...], *, equal: int) -> Series:
+    return Series(
+        metric=0,
+        differences=tuple(bound.sign * (value - bound.value) + 0.0 for value in ours),
+        margins=(0.0,) * len(ours),
+        family=_family(rule),
+        budget=rule.role == "budget",
+        bound=bound,
+        equal=equal,
+        steady=_leading(ours, ours[0]),
+        blur=(blur := resolution([*ours, bound.value])),
+        fine=_constant(ours, blur) and is_fine(ours[0]),
+    )
+
+
+def _bounds(rule: MetricPolicy) -> list[Bound]:
+    low = [] if rule.minimum is None else [Bound(word="minimum", value=rule.minimum)]
+    return low if rule.maximum is None else [*low, Bound(word="maximum", value=rule.maximum)]
+
+
+def _family(rule: MetricPolicy) -> Family | None:
+    if not rule.gates:
+        return None
+    return "target" if rule.role == "target" else "guardrail"
+
+
+def _constant(values: Sequence[float], blur: float) -> bool:
+    return len(values) > 1 and abs(values[0] - values[1]) <= blur
+
+
+def _leading(values: Sequence[float], wanted: float) -> int:
+    """Count the values from the first on that are the wanted one."""
+    return next((at for at, value in enumerate(values) if value != wanted), len(values))
+
+
+# -- from tracks to decisions --------------------------------------------------------------------
+
+
+def _decided(case: _Case, tracks: Sequence[Track], rates: Rates, unlike: str | None) -> MetricDecision:
+    evidence = case.evidence
+    if case.finding is not None:
+        return _build(case, of_slices(case.finding, evidence.slices))
+    gating = [track for track in tracks if track.series.family is not None]
+    finding = judged(gating, rates) if gating else reported_of(tracks[0].series)
+    finding = of_slices(finding, evidence.slices)
     if unlike is not None and finding.decision == "pass":
-        finding = _Finding(
+        finding = Finding(
             decision="undecided",
             cause="unlike_hardware",
             reason=f"{finding.reason} But candidate and baseline ran on unlike hardware ({unlike}): "
             "run both on the same machine.",
         )
-    figures = _figures(
-        policy, candidate=candidate, baseline=baseline, differences=differences, margin=margin, test=test
-    )
-    return _build(evidence, finding, differences=tuple(differences), margin=margin, **figures)
+    return _build(case, finding, tracks=tracks, rates=rates)
 
 
-def _present(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
-
-
-def _lacking(evidence: MetricEvidence) -> _Finding | None:
-    """Say why there is nothing to compare; the candidate answers for its gaps whatever the baseline has."""
-    seeds = evidence.seeds
-    for side, values in (("candidate", evidence.candidate), ("baseline", evidence.baseline)):
-        missing = [seed for seed, value in zip(seeds, values, strict=True) if value is None]
-        if missing:
-            return _gap(side, "missing", f"did not log it for {_seed_list(missing)}", evidence)
-        bad = [seed for seed, value in zip(seeds, _present(values), strict=True) if not _usable(value)]
-        if bad:
-            return _gap(side, "not_finite", f"has no finite value for {_seed_list(bad)}", evidence)
-    return None
-
-
-def _usable(value: float) -> bool:
-    return math.isfinite(value) and abs(value) <= _LARGEST
-
-
-def _gap(side: str, kind: str, what: str, evidence: MetricEvidence) -> _Finding:
-    cause: Cause = f"{side}_{kind}"  # type: ignore[assignment]  # the four words of Cause
-    if side == "candidate":
-        both = kind == "missing" and all(value is None for value in evidence.baseline)
-        hint = " The baseline did not log it either: is the name right?" if both else ""
-        return _Finding(decision="fail", cause=cause, reason=f"The candidate {what}.{hint}")
-    remedy = "name a baseline that logs it" if kind == "missing" else "name a baseline that trains well"
-    return _Finding(
-        decision="undecided",
-        cause=cause,
-        reason=f"The baseline {what}: there is nothing to compare with; {remedy}.",
-    )
-
-
-def _seed_list(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"
-
-
-def _test(differences: list[float], margin: float | None, level: float, blur: float) -> PairedTest | None:
-    """Test the differences, unless they are one or the same but for rounding: no variance, no p-value."""
-    if len(differences) < 2 or max(differences) - min(differences) <= blur:
-        return None
-    return paired_test(differences, margin=margin, level=level)
-
-
-def _finding(
-    policy: Policy, differences: list[float], margin: float | None, test: PairedTest | None, blur: float
-) -> _Finding:
-    if not any(differences):
-        return _Finding(decision="pass", cause="equal", reason="Candidate and baseline are equal in every seed.")
-    if margin is None:  # only of reported metrics, whose decision `_build` leaves out
-        mean = f"The mean difference is {mean_of(differences):+.6g}; it has no margin."
-        return _Finding(decision="undecided", cause="no_margin", reason=mean)
-    if test is not None:
-        return _tested(policy, test, margin)
-    if len(differences) < 2:
-        return _Finding(
-            decision="undecided",
-            cause="one_seed",
-            reason="One seed shows no noise: run at least two, better five.",
-        )
-    return _constant(mean_of(differences), margin, blur)
-
-
-def _constant(mean: float, margin: float, blur: float) -> _Finding:
-    """Judge a training without noise by the margin alone; a drop of just the margin is still allowed."""
-    text = f"Every seed differs by {mean:+.6g}: there is no noise to test, and"
-    if mean >= -margin - blur:
-        return _Finding(
-            decision="pass", cause="within_margin", reason=f"{text} that is within the margin {margin:.6g}."
-        )
-    return _Finding(
-        decision="fail",
-        cause="beyond_margin",
-        reason=f"{text} that is a loss beyond the margin {margin:.6g}.",
-    )
-
-
-def _tested(policy: Policy, test: PairedTest, margin: float) -> _Finding:
-    mean = f"The mean difference is {test.mean:+.6g}"
-    if test.lower > -margin:
-        note = "" if test.p_fail > policy.fail_level else " It is worse, but by less than the margin."
-        return _Finding(
-            decision="pass",
-            cause="within_margin",
-            reason=f"{mean}, at worst {test.lower:+.6g}: a loss of {margin:.6g} or more is ruled out.{note}",
-        )
-    if test.p_fail <= policy.fail_level and test.mean < -margin:
-        return _Finding(
-            decision="fail",
-            cause="beyond_margin",
-            reason=f"{mean}: worse (p = {test.p_fail:.2g}) and beyond the margin {margin:.6g}.",
-        )
-    return _Finding(decision="undecided", cause="noise", reason=f"{mean}. {_noise_words(policy, test, margin)}")
-
-
-def _noise_words(policy: Policy, test: PairedTest, margin: float) -> str:
-    drop = detectable_drop(test.sd, test.n, level=policy.fail_level)
-    needed = seeds_needed(test.sd, margin, level=policy.pass_level)
-    more = (
-        f"about {needed} seeds would let an unchanged candidate pass"
-        if needed is not None and needed > test.n
-        else "more seeds would settle it"
-        if needed is not None
-        else "no reasonable number of seeds would: widen the margin or make training less noisy"
-    )
-    return (
-        f"Neither a loss within the margin {margin:.6g} nor one beyond it is shown: {test.n} seeds "
-        f"detect a drop of {drop:.3g} ({policy.fail_level:.0%} one-sided, 80% power); {more}."
-    )
-
-
-def _figures(
-    policy: Policy,
-    *,
-    candidate: list[float],
-    baseline: list[float],
-    differences: list[float],
-    margin: float | None,
-    test: PairedTest | None,
-) -> dict[str, float | None]:
-    means = {
-        "candidate_mean": _rounded(mean_of(candidate)),
-        "baseline_mean": _rounded(mean_of(baseline)),
-        "mean": _rounded(mean_of(differences)),
-    }
-    if test is None:
-        return {**means}
-    return {
-        **means,
-        "lower": _rounded(test.lower),
-        "upper": _rounded(test.upper),
-        "p_pass": None if test.p_pass is None else _rounded(test.p_pass),
-        "p_fail": _rounded(test.p_fail),
-        "detectable": _rounded(detectable_drop(test.sd, test.n, level=policy.fail_level)),
-        "seeds_needed": None if margin is None else seeds_needed(test.sd, margin, level=policy.pass_level),
-    }
-
-
-def _rounded(value: float) -> float:
-    # Ten digits: the last ones differ between builds of scipy, and verdicts are compared byte by byte.
-    return float(f"{value:.10g}")
+def _figures(case: _Case, tracks: Sequence[Track], rates: Rates) -> dict[str, object]:
+    """Return the fields that tell what was measured: differences by all pairs, tests by the series that decides."""
+    evidence = case.evidence
+    ours, theirs = _numbers(evidence.candidate), _numbers(evidence.baseline)
+    main = next((track for track in tracks if track.series.family is not None), tracks[0])
+    n, decided = len(ours), [track.decided_at for track in tracks if track.decided_at is not None]
+    used = main.spent(rates, n) if main.series.family is not None else (None, None)
+    found: dict[str, object] = {"candidate_mean": rounded(mean_of(ours)), "looks": tuple(main.looks)}
+    if case.differences:
+        found |= {
+            "baseline_mean": rounded(mean_of(theirs)),
+            "mean": rounded(mean_of(case.differences)),
+            "correlation": correlation_of(ours, theirs),
+        }
+    against = tracks[0].test if tracks[0].series.bound is None else None
+    if against is not None:
+        half = against.half_width(INTERVAL_LEVEL)
+        found |= {"lower": rounded(against.mean - half), "upper": rounded(against.mean + half)}
+    if main.test is not None:
+        found |= {"p_pass": main.test.p_pass, "p_fail": main.test.p_fail}
+        found |= {"detectable": detectable_of(main, rates), "seeds_needed": needed_of(main, rates)}
+    return {**found, "spent_pass": used[0], "spent_fail": used[1], "decided_at": max(decided, default=None)}
 
 
 def _build(
-    evidence: MetricEvidence,
-    finding: _Finding,
-    *,
-    differences: tuple[float, ...] = (),
-    margin: float | None = None,
-    **figures: float | None,
+    case: _Case, finding: Finding, *, tracks: Sequence[Track] = (), rates: Rates | None = None
 ) -> MetricDecision:
-    rule = evidence.rule
-    limit = rule.margin if margin is None and rule.relative_margin is None else margin
+    evidence, rule = case.evidence, case.evidence.rule
+    decision: Decision = finding.decision if rule.gates else "reported"
+    figures = _figures(case, tracks, rates) if tracks and rates is not None else {}
+    if decision not in ("pass", "fail"):
+        figures.pop("decided_at", None)
+    limit = case.margin.value if case.margin else rule.margin if isinstance(rule.margin, float) else None
     return MetricDecision(
         name=rule.name,
         goal=rule.goal,
         role=rule.role,
-        decision=finding.decision if rule.gates else "reported",
+        decision=decision,
         cause=finding.cause,
         reason=finding.reason if rule.gates else f"Reported only. {finding.reason}",
         candidate=tuple(map(_value, evidence.candidate)),
         baseline=tuple(map(_value, evidence.baseline)),
-        differences=tuple(map(_value, differences)),
-        margin=None if limit is None else _rounded(limit),
+        differences=tuple(map(_value, case.differences)),
+        margin=None if limit is None else rounded(limit),
+        margin_reason=case.margin.reason if case.margin else None,
+        minimum=rule.minimum,
+        maximum=rule.maximum,
+        noise=case.noise,
+        examples=evidence.examples,
+        slices=evidence.slices,
         **figures,  # type: ignore[arg-type]  # the names and types of _figures
     )
 

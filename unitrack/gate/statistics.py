@@ -1,14 +1,17 @@
 """Test paired differences against a margin.
 
-Student's t on the differences of pairs: a one-sided test against the margin for non-inferiority, one against
-zero for harm; power from the noncentral t distribution. Pure, and independent of the order of the pairs:
-sums are exact (`math.fsum`).
+Student's t on the differences of pairs, its variance pooled with what is known from before: a one-sided test
+against the margin for non-inferiority, one against zero for harm; power from the noncentral t distribution.
+Pure, and independent of the order of the pairs: sums are exact (`math.fsum`). Probabilities and bounds are
+rounded to ten digits: the last ones differ between builds of scipy, and verdicts are compared byte by byte.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import math
+from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,35 +24,51 @@ if TYPE_CHECKING:
 __all__ = [
     "POWER",
     "PairedTest",
+    "benjamini_hochberg",
+    "correlation_of",
     "detectable_drop",
+    "holm",
+    "is_fine",
     "mean_of",
     "paired_test",
+    "pooled",
     "require_scipy",
     "resolution",
+    "rounded",
     "seeds_needed",
     "spread_of",
+    "variance_ratio_tail",
 ]
 
 POWER = 0.8
 """The chance of detection that a detectable effect and a number of seeds are stated for."""
 
+_POWER_Z = 0.8416212335729143  # standard deviations below which a normal value is with a chance of POWER
 _MOST_SEEDS = 1000
 
 
 class PairedTest(msgspec.Struct, frozen=True, kw_only=True):
     """Two one-sided t tests on oriented differences (more is better).
 
-    `lower` and `upper` each leave out the pass level, so together they are a two-sided interval of
-    1 - 2 x level. `p_pass` tests "the loss is the margin or more", `p_fail` "no worse".
+    `sd` is the pooled standard deviation of one difference, `df` its degrees of freedom. `p_pass` tests
+    "the loss is the margin or more", `p_fail` "no worse".
     """
 
     n: int
     mean: float
     sd: float
-    lower: float
-    upper: float
+    df: int
     p_pass: float | None
     p_fail: float
+
+    @property
+    def error(self) -> float:
+        """Return the standard error of the mean."""
+        return self.sd / math.sqrt(self.n)
+
+    def half_width(self, level: float) -> float:
+        """Return how far a bound that errs with a chance of `level` is from the mean."""
+        return -float(_special().stdtrit(self.df, level)) * self.error
 
 
 def mean_of(values: Sequence[float]) -> float:
@@ -72,60 +91,143 @@ def resolution(values: Sequence[float]) -> float:
     return 8 * math.ulp(max(map(abs, values), default=0.0))
 
 
-def paired_test(differences: Sequence[float], *, margin: float | None, level: float) -> PairedTest:
-    """Test two or more differences that are not all equal. Raises ValueError for fewer or equal ones."""
-    n, mean, sd = len(differences), mean_of(differences), spread_of(differences)
-    if n < 2 or sd == 0:
-        raise ValueError("a t test needs at least two differences that vary")
-    t = _scipy_stats().t
-    error, df = sd / math.sqrt(n), n - 1
-    half = float(t.ppf(1 - level, df)) * error
+def is_fine(value: float) -> bool:
+    """Tell whether a value is no fraction of a whole number up to 100,000, as counts and rounded values are."""
+    return float(Fraction(value).limit_denominator(100_000)) != value
+
+
+def rounded(value: float) -> float:
+    """Return ten significant digits of a number."""
+    return float(f"{value:.10g}")
+
+
+def pooled(sd: float, df: int, before: float, df_before: int) -> float:
+    """Return the standard deviation of two estimates together, each with its degrees of freedom."""
+    scale = max(sd, before)
+    if scale == 0 or df + df_before == 0:
+        return scale
+    return scale * math.sqrt((df * (sd / scale) ** 2 + df_before * (before / scale) ** 2) / (df + df_before))
+
+
+def paired_test(
+    differences: Sequence[float], *, margin: float | None, sd_before: float = 0.0, df_before: int = 0
+) -> PairedTest:
+    """Test two or more differences, their variance pooled with an earlier one of `df_before` degrees of freedom.
+
+    Raises ValueError for fewer differences, or when nothing varies.
+    """
+    n = len(differences)
+    if n < 2:
+        raise ValueError("a t test needs at least two differences")
+    mean = mean_of(differences)
+    sd, df = pooled(spread_of(differences), n - 1, sd_before, df_before), n - 1 + df_before
+    if sd == 0:
+        raise ValueError("a t test needs differences that vary")
+    error, student = sd / math.sqrt(n), _special().stdtr
     return PairedTest(
         n=n,
         mean=mean,
         sd=sd,
-        lower=mean - half,
-        upper=mean + half,
-        p_pass=None if margin is None else float(t.sf((mean + margin) / error, df)),
-        p_fail=float(t.cdf(mean / error, df)),
+        df=df,
+        p_pass=None if margin is None else rounded(float(student(df, -(mean + margin) / error))),
+        p_fail=rounded(float(student(df, mean / error))),
     )
 
 
-def detectable_drop(sd: float, n: int, *, level: float) -> float:
-    """Return the smallest true drop that `n` pairs show to be worse at `level` with a chance of `POWER`."""
-    return _noncentrality(n, level) * sd / math.sqrt(n)
+def variance_ratio_tail(sd: float, df: int, before: float, df_before: int) -> float:
+    """Return the chance of a variance this much larger than one before, if both are of one population (an F test)."""
+    if before == 0:
+        return 0.0 if sd > 0 else 1.0
+    return float(_special().fdtrc(df, df_before, (sd / before) ** 2))
 
 
-def seeds_needed(sd: float, margin: float, *, level: float) -> int | None:
+def correlation_of(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Return Pearson's correlation; None for fewer than three pairs, or where one side does not vary."""
+    mean, its = mean_of(one), mean_of(other)
+    deviations, theirs = [value - mean for value in one], [value - its for value in other]
+    scale, its_scale = max(map(abs, deviations)), max(map(abs, theirs))
+    if len(one) < 3 or scale <= resolution(one) or its_scale <= resolution(other):
+        return None
+    deviations, theirs = [value / scale for value in deviations], [value / its_scale for value in theirs]
+    product = math.fsum(a * b for a, b in zip(deviations, theirs, strict=True))
+    found = product / math.sqrt(math.fsum(a * a for a in deviations) * math.fsum(b * b for b in theirs))
+    return rounded(max(-1.0, min(1.0, found)))
+
+
+# -- many tests ----------------------------------------------------------------------------------
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's (1979) adjusted p-values: the chance that any of those up to a level errs is at most the level."""
+    order = sorted(range(len(p_values)), key=lambda at: p_values[at])
+    found, most = [1.0] * len(p_values), 0.0
+    for rank, at in enumerate(order):
+        most = max(most, min(1.0, p_values[at] * (len(order) - rank)))
+        found[at] = rounded(most)
+    return found
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Return Benjamini and Hochberg's (1995) adjusted p-values: those up to q have a false discovery rate of q."""
+    order = sorted(range(len(p_values)), key=lambda at: p_values[at], reverse=True)
+    found, least = [1.0] * len(p_values), 1.0
+    for rank, at in zip(range(len(order), 0, -1), order, strict=True):
+        least = min(least, p_values[at] * len(order) / rank)
+        found[at] = rounded(least)
+    return found
+
+
+# -- power ---------------------------------------------------------------------------------------
+
+
+def detectable_drop(sd: float, n: int, *, level: float, df: int | None = None, margin: float = 0.0) -> float:
+    """Return the smallest true drop that `n` pairs show at `level`, and beyond the margin, with a chance of `POWER`.
+
+    `df` are the degrees of freedom of `sd`, n - 1 unless given.
+    """
+    error = sd / math.sqrt(n)
+    return max(_noncentrality(n - 1 if df is None else df, level) * error, margin + _POWER_Z * error if margin else 0)
+
+
+def seeds_needed(sd: float, margin: float, *, level: float, df_before: int = 0) -> int | None:
     """Return how many pairs let an unchanged candidate pass with a chance of `POWER`; None if over 1,000."""
     if margin <= 0:
         return None
     low, high = 2, _MOST_SEEDS
-    if detectable_drop(sd, high, level=level) > margin:
+    if not _passes(sd, margin, high, level, df_before):
         return None
     while low < high:
         middle = (low + high) // 2
-        if detectable_drop(sd, middle, level=level) > margin:
-            low = middle + 1
-        else:
+        if _passes(sd, margin, middle, level, df_before):
             high = middle
+        else:
+            low = middle + 1
     return low
 
 
-def _noncentrality(n: int, level: float) -> float:
+def _passes(sd: float, margin: float, n: int, level: float, df_before: int) -> bool:
+    df, ratio = n - 1 + df_before, margin * math.sqrt(n) / sd
+    return ratio > 100 or _power(df, ratio, -float(_special().stdtrit(df, level))) >= POWER
+
+
+@lru_cache(maxsize=4096)
+def _noncentrality(df: int, level: float) -> float:
     """Solve power(noncentrality) = POWER for a one-sided one-sample t test."""
-    stats, df = _scipy_stats(), n - 1
-    critical = float(stats.t.ppf(1 - level, df))
+    critical = -float(_special().stdtrit(df, level))
     low, high = 0.0, critical + 10.0
-    while float(stats.nct.sf(critical, df, high)) < POWER:
+    while _power(df, high, critical) < POWER:
         high *= 2
     for _ in range(60):
         middle = (low + high) / 2
-        if float(stats.nct.sf(critical, df, middle)) < POWER:
+        if _power(df, middle, critical) < POWER:
             low = middle
         else:
             high = middle
     return high
+
+
+def _power(df: int, noncentrality: float, critical: float) -> float:
+    return 1 - float(_special().nctdtr(df, noncentrality, critical))
 
 
 def require_scipy() -> None:
@@ -134,8 +236,9 @@ def require_scipy() -> None:
         raise UsageError("the gate's tests need scipy: run `pip install 'unitrack[gate]'`")
 
 
-def _scipy_stats() -> Any:
+@lru_cache(maxsize=1)
+def _special() -> Any:
     require_scipy()
-    import scipy.stats
+    import scipy.special
 
-    return scipy.stats
+    return scipy.special
