@@ -48,15 +48,15 @@ else:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, *, timeout: float) -> Iterator[None]:
-    """Hold the lock file `path`, waiting for it up to `timeout` seconds.
+def exclusive(path: Path, *, timeout: float, doing: str = "another change of this model") -> Iterator[None]:
+    """Hold the lock file `path`, waiting for it up to `timeout` seconds; `doing` says what its holders do.
 
     The file stays: to remove it would let two holders in. Raises RegistryError when the time is
     over, or when the file system has no locks.
     """
     handle = _open(path)
     try:
-        _wait(handle, path, time.monotonic() + timeout, timeout)
+        _wait(handle, path, time.monotonic() + timeout, timeout, doing)
         try:
             os.ftruncate(handle, 0)
             os.lseek(handle, 0, os.SEEK_SET)
@@ -72,15 +72,15 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
     except OSError as error:
-        raise RegistryError(f"{path} can't be opened to lock the registry: {error.strerror}") from error
+        raise RegistryError(f"{path} can't be opened to lock it: {error.strerror}") from error
 
 
-def _wait(handle: int, path: Path, deadline: float, timeout: float) -> None:
+def _wait(handle: int, path: Path, deadline: float, timeout: float, doing: str) -> None:
     pause = 0.001
     while not _taken(handle, path):
         if time.monotonic() >= deadline:
             raise RegistryError(
-                f"{path} was held for {timeout:g} s by {_holder(handle)}: another change of this model is under way; "
+                f"{path} was held for {timeout:g} s by {_holder(handle)}: {doing} is under way; "
                 "try again when it is done, or end that process"
             )
         time.sleep(pause)
@@ -93,7 +93,7 @@ def _taken(handle: int, path: Path) -> bool:
     except OSError as error:
         raise RegistryError(
             f"{path} can't be locked ({error.strerror}), and without a lock two writers could lose each other's "
-            "changes: keep the registry on a file system with locks"
+            "changes: keep it on a file system with locks"
         ) from error
 
 
