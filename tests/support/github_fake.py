@@ -71,7 +71,7 @@ class _Token:
 
 
 @dataclass(kw_only=True)
-class Refusal(Exception):
+class RefusalError(Exception):
     status: int
     message: str
     errors: list[Any] = field(default_factory=list)
@@ -223,7 +223,7 @@ class FakeGitHub:
         try:
             with self._lock:
                 status, tree = self._perform(call, known, body, headers)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             status, tree = refusal.status, {"message": refusal.message, "documentation_url": ""}
             if refusal.errors:
                 tree["errors"] = refusal.errors
@@ -233,16 +233,16 @@ class FakeGitHub:
 
     def _perform(self, call: Call, known: _Token | None, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
         if known is None:
-            raise Refusal(status=401, message="Bad credentials")
+            raise RefusalError(status=401, message="Bad credentials")
         breach = request_breach(call.method, call.path, call.query, body)
         if breach:
             self.breaches.append(breach)
-            raise Refusal(status=422, message=f"Invalid request.\n\n{breach}")
+            raise RefusalError(status=422, message=f"Invalid request.\n\n{breach}")
         found = operation(call.method, call.path)
         assert found is not None
         template, names = found
         if f"{names['owner']}/{names['repo']}" != self.repository:
-            raise Refusal(status=404, message="Not Found")
+            raise RefusalError(status=404, message="Not Found")
         self._allow(call, known)
         perform = getattr(self, _PERFORM[call.method, template])
         status, tree = perform(call, names, known, headers)
@@ -258,7 +258,7 @@ class FakeGitHub:
         need = next((permission for part, permission in NEEDS.items() if f"/{part}" in call.path), "pull-requests")
         has = known.permissions.get(need, "none")
         if has == "none" or (call.method != "GET" and has != "write"):
-            raise Refusal(status=403, message="Resource not accessible by integration")
+            raise RefusalError(status=403, message="Resource not accessible by integration")
 
     def _fault(self, method: str, path: str) -> Fault | None:
         for fault in self._faults:
@@ -335,7 +335,7 @@ class FakeGitHub:
         made["id"] = int(names["check_run_id"])
         made["pull_requests"] = []
         if made["id"] not in self.checks:
-            raise Refusal(status=404, message="Not Found")
+            raise RefusalError(status=404, message="Not Found")
         self._update_check(made["id"], call.body)
         return 200, self._check(made)
 
@@ -356,14 +356,14 @@ class FakeGitHub:
     def remove_label(self, _call: Call, names: dict[str, str], _known: _Token, _headers: dict[str, str]) -> Any:
         pull = self._pull(names["issue_number"])
         if names["name"] not in self.labels_of(pull["number"]):
-            raise Refusal(status=404, message="Label does not exist")
+            raise RefusalError(status=404, message="Label does not exist")
         pull["labels"] = [label for label in pull["labels"] if label["name"] != names["name"]]
         return 200, pull["labels"]
 
     def get_file(self, call: Call, names: dict[str, str], _known: _Token, _headers: dict[str, str]) -> Any:
         text = self.files.get((call.query.get("ref", "main"), names["path"]))
         if text is None:
-            raise Refusal(status=404, message="Not Found")
+            raise RefusalError(status=404, message="Not Found")
         data = text.encode()
         url = f"https://api.github.com/repos/{self.repository}/contents/{names['path']}"
         return 200, {
@@ -377,12 +377,12 @@ class FakeGitHub:
 
     def _pull(self, number: str) -> dict[str, Any]:
         if int(number) not in self.pulls:
-            raise Refusal(status=404, message="Not Found")
+            raise RefusalError(status=404, message="Not Found")
         return self.pulls[int(number)]
 
     def _comment(self, id: str) -> dict[str, Any]:
         if int(id) not in self.comments:
-            raise Refusal(status=404, message="Not Found")
+            raise RefusalError(status=404, message="Not Found")
         return self.comments[int(id)]
 
     def _listed(self, pull: dict[str, Any]) -> dict[str, Any]:
@@ -396,7 +396,7 @@ class FakeGitHub:
             _limit(output.get(key) or "", 65_535, f"output.{key}", f"{key} is too long")
         added = output.get("annotations", [])
         if len(added) > 50:
-            raise Refusal(status=422, message="Invalid request. No more than 50 annotations are allowed.")
+            raise RefusalError(status=422, message="Invalid request. No more than 50 annotations are allowed.")
         annotations = [*check["annotations"], *added]
         check.update({key: value for key, value in body.items() if key != "output"})
         check.update({key: value for key, value in output.items() if key != "annotations"}, annotations=annotations)
@@ -447,7 +447,7 @@ def _label(name: str) -> dict[str, Any]:
 def _limit(text: str, longest: int, field: str, message: str) -> None:
     if len(text) > longest:
         errors = [{"resource": "IssueComment", "field": field, "code": "unprocessable", "message": message}]
-        raise Refusal(status=422, message="Validation Failed", errors=errors)
+        raise RefusalError(status=422, message="Validation Failed", errors=errors)
 
 
 class _Server(ThreadingHTTPServer):
