@@ -109,7 +109,7 @@ def test_a_training_is_nobody_with_no_rights_and_sees_what_is_allowed(run: Run) 
 
 
 def test_nothing_but_the_checkout_its_run_and_scratch_can_be_written(run: Run) -> None:
-    paths = ["/etc/x", "/usr/local/x", "/unitrack/x", "/unitrack/core/x", "/work/x", "/var/tmp/x", "/run/x"]
+    paths = ["/etc/x", "/usr/local/x", "/unitrack/x", "/unitrack/core/x", "/checkout/x", "/var/tmp/x", "/run/x"]
     ended, log = run(
         f"for path in {paths}:\n"
         "    try: open(path, 'w'); print('wrote', path)\n"

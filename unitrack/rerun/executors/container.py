@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ContainerExecutor", "is_pinned"]
 
 _PINNED = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
-_WORK, _STORE, _CORE = PurePosixPath("/work"), PurePosixPath("/unitrack/store"), PurePosixPath("/unitrack/core")
+_WORK, _STORE, _CORE = PurePosixPath("/checkout"), PurePosixPath("/unitrack/store"), PurePosixPath("/unitrack/core")
 _DIGEST_OF = "podman pull {0} && podman image inspect --format '{{{{index .RepoDigests 0}}}}' {0}"
 _TMP = "/tmp"  # noqa: S108 - the container's own, in memory
 _NOBODY = 65534
