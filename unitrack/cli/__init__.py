@@ -43,6 +43,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("models", "List, register and promote models."),
     ("rerun", "Run the training command again under pinned inputs."),
     ("gate", "Judge a candidate against the baseline."),
+    ("waive", "Let a failed metric through, for a reason and a time."),
     ("report", "Write a verdict as Markdown, HTML, JUnit, SARIF and more."),
     ("plugins", "List plugins and what they add."),
     ("doctor", "Check settings, store and plugins."),

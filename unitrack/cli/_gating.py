@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +14,13 @@ import msgspec
 
 from unitrack.config import EvaluateSettings, GateSettings, Settings, load_settings
 from unitrack.errors import ConfigError, EvidenceError, UnitrackError, UsageError
-from unitrack.gate import waivers
+from unitrack.gate import ledger, waivers
 from unitrack.gate.causes import differ_in_constants
 from unitrack.gate.curves import tier_of
 from unitrack.gate.flags import evaluation_flags, settings_flags
+from unitrack.gate.lineage import test_data_of
 from unitrack.gate.policy import Policy, make_policy
-from unitrack.gate.verdict import Flag, Tier, Verdict, blocks_of, outcome_of, summary_of
+from unitrack.gate.verdict import Flag, TestSetUse, Tier, Verdict, blocks_of, outcome_of, summary_of
 from unitrack.journal import layout
 from unitrack.reader import get_run
 
@@ -37,6 +40,7 @@ __all__ = [
     "history_between",
     "make_judging",
     "parse_seeds",
+    "test_set_use",
     "tier_between",
     "waive",
     "waived_anew",
@@ -192,6 +196,19 @@ def tier_between(policy: Policy, course: Course, store: Path) -> Tier | None:
         tiers.append(tier_of(policy, views, again))
     order: tuple[Tier, ...] = ("bit_equal", "within_1e-6", "statistically_equal", "not_reproduced")
     return max((tier for tier in tiers if tier is not None), key=order.index, default=None)
+
+
+def test_set_use(course: Course, key: str, store: Path) -> TestSetUse | None:
+    """Count this verdict among those that the candidate's test data has judged; None if no run names test data."""
+    views: list[RunView] = list(course.candidate.values())
+    versions = test_data_of(views[0]) if views else {}
+    if not versions:
+        return None
+    rows = [each.rows for each in views[0].datasets if each.name in versions]
+    found = sorted({version.partition(" (")[0] for version in versions.values()})
+    digest = found[0] if len(found) == 1 else "sha256:" + hashlib.sha256("\n".join(found).encode()).hexdigest()
+    examples = sum(row for row in rows if row) or None
+    return ledger.use(store, digest[:300], key, now=time.time(), examples=examples)
 
 
 def _repeats(store: Path, key: str) -> list[RunView]:

@@ -18,12 +18,14 @@ from unitrack.cli._gating import (
     history_between,
     make_judging,
     parse_seeds,
+    test_set_use,
     tier_between,
     waive,
     waived_anew,
 )
 from unitrack.cli._output import Console, emit, json_option, note, styled, table
 from unitrack.cli._training import TrainingProgress, make_executor, make_rerunner, stopped_in_order, warn_of
+from unitrack.cli._verdicts import show_history
 from unitrack.config import Settings, load_settings
 from unitrack.errors import ConfigError, EvidenceError
 from unitrack.files import write_atomic
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command(name="gate")
+@click.group(name="gate", invoke_without_command=True)
 @click.option("--candidate", default="HEAD", show_default=True, metavar="COMMIT", help="What asks to be let in.")
 @click.option("--baseline", metavar="MODEL@ALIAS|COMMIT", help="What it must hold up to; [gate].model@production.")
 @click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="How many seeds; all of [train] unless given.")
@@ -65,6 +67,8 @@ __all__ = ["command"]
 @click.option("--report", type=click.Path(path_type=Path), help="Write the report as Markdown here, too.")
 @click.option("--fresh", is_flag=True, help="Train again even if an equal job succeeded before; another attempt.")
 @click.option("--explain", is_flag=True, help="Say the policy in words and end.")
+@click.option("--history", is_flag=True, help="List the verdicts of this store and end.")
+@click.option("--model", metavar="NAME", help="With --history: only this model's.")
 @json_option
 def command(
     *,
@@ -79,6 +83,8 @@ def command(
     report: Path | None,
     fresh: bool,
     explain: bool,
+    history: bool,
+    model: str | None,
     as_json: bool,
 ) -> None:
     """Judge a candidate against the baseline.
@@ -87,7 +93,12 @@ def command(
     until nothing is open. The same question gets the same verdict without training. Ends with 0 for pass, 1 fail,
     3 undecided, 4 if there is no evidence to judge.
     """
+    if click.get_current_context().invoked_subcommand is not None:
+        return
     settings = load_settings()
+    if history:
+        show_history(settings.store, model=model, as_json=as_json)
+        return
     ref = policy_ref or (base_ref(os.environ) if policy_file is None else None)
     judging = make_judging(settings, lambda: find_repository(settings.root), file=policy_file, ref=ref)
     if explain:
@@ -251,6 +262,7 @@ class _Gate:
             history=history_between(self._repository, plan.baseline.commit, plan.candidate.commit),
             tier=tier_between(plan.policy, course, self._settings.store),
             flags=flags_of(self._judging, self._settings, self._repository, plan, trusted=trusted),
+            test_set=test_set_use(course, self.key, self._settings.store),
             requirements=check(plan.policy.require, course.candidate, jobs, files),
             evaluated_by=None if self._evaluator is None else self._evaluator.commit,
             warnings=(*self._rerunner.warnings, *warned),
