@@ -16,9 +16,9 @@ Ordered by when they are called.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 import pluggy
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a plugin that adds no command needs no click
     import click
 
     from unitrack.config import TrainSettings
+    from unitrack.gate.decision import MetricDecision
     from unitrack.gate.verdict import Verdict
 
 from unitrack.backend import BackendFactory
@@ -38,6 +39,8 @@ __all__ = [
     "DatasetResolver",
     "DatasetVersion",
     "ExecutorFactory",
+    "GateFinding",
+    "GateRule",
     "HealthCheck",
     "HealthResult",
     "HookSpecs",
@@ -114,6 +117,27 @@ class Notifier(Protocol):
 
     def notify(self, title: str, text: str, level: str) -> None:
         """Deliver one message; raise RetryableError to be called again."""
+        ...
+
+
+class GateFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gate rule decides of one thing; `reason` is read by whoever has to mend it."""
+
+    name: str
+    decision: Literal["pass", "fail", "undecided", "reported"]
+    reason: str
+
+
+class GateRule(Protocol):
+    """Judges a candidate by more than one metric at a time, or by something of its own."""
+
+    name: str
+
+    def judge(self, decisions: Sequence[MetricDecision]) -> Iterable[GateFinding]:
+        """Return findings, from what was decided for the policy's metrics: values of each seed, figures, slices.
+
+        The same decisions have to give the same findings. No finding can undo a failed metric.
+        """
         ...
 
 
@@ -257,10 +281,11 @@ class HookSpecs(Protocol):  # a Protocol, so that specifications need no body
         """
 
     @hookspec
-    def unitrack_register_gate_rules(self) -> Iterable[Any]:
-        """Return rules that add decisions of their own to a gate, objects with a `name`.
+    def unitrack_register_gate_rules(self) -> Iterable[GateRule]:
+        """Return rules that add decisions of their own to a gate.
 
-        Called in the process of `unitrack gate`. An exception ends the gate closed: no verdict of `pass`.
+        Called in the process of `unitrack gate`, after the last pair; each rule is called alone. An exception ends the
+        gate closed: the verdict is undecided, never `pass`.
 
         Example: `return [FairnessRule()]`
         """

@@ -16,6 +16,7 @@ from unitrack.gate import waivers
 from unitrack.gate.decide import MetricEvidence, decide
 from unitrack.gate.keys import spent
 from unitrack.gate.policy import policy_digest
+from unitrack.gate.rules import is_rule
 from unitrack.gate.verdict import blocks_of, outcome_of
 from unitrack.model import restore
 
@@ -54,11 +55,16 @@ def _contradictions(verdict: Verdict) -> Iterator[str]:
         yield "it says that it does not block, its policy says otherwise"
 
 
+def _measured(verdict: Verdict) -> list[MetricDecision]:
+    """Return the decisions about the policy's metrics; those of rules can't be made again without their plugins."""
+    return [one for one in verdict.metrics if not is_rule(one)]
+
+
 def _about_policy(verdict: Verdict) -> Iterator[str]:
     policy = verdict.policy
     if policy_digest(policy) != verdict.policy_sha256:
         yield "its policy has another SHA-256 than it says"
-    if [(one.name, one.role, one.goal) for one in verdict.metrics] != [
+    if [(one.name, one.role, one.goal) for one in _measured(verdict)] != [
         (r.name, r.role, r.goal) for r in policy.metrics
     ]:
         yield "its metrics are not those of its policy"
@@ -81,7 +87,7 @@ def _about_runs(verdict: Verdict) -> Iterator[str]:
     theirs = {one.run for one in verdict.baseline.runs}
     if verdict.candidate.commit != verdict.baseline.commit and theirs & {one.run for one in verdict.candidate.runs}:
         yield "a run is on both sides"
-    if any({len(one.candidate), len(one.baseline)} != {len(seeds)} for one in verdict.metrics):
+    if any({len(one.candidate), len(one.baseline)} != {len(seeds)} for one in _measured(verdict)):
         yield "its metrics have other seeds than it says"
     compared = len(verdict.baseline.runs) == len(seeds)
     if not compared and any(one.decision == "pass" for one in verdict.metrics):
@@ -111,16 +117,16 @@ def _about_numbers(verdict: Verdict) -> Iterator[str]:
             examples=one.examples,
             slices=one.slices,
         )
-        for rule, one in zip(verdict.policy.metrics, verdict.metrics, strict=True)
+        for rule, one in zip(verdict.policy.metrics, _measured(verdict), strict=True)
     ]
     again = decide(
         spent(verdict.policy, verdict.attempt),
         evidence,
         pairs_max=verdict.seeds_planned or len(verdict.seeds),
-        noise={one.name: one.noise for one in verdict.metrics if one.noise is not None},
+        noise={one.name: one.noise for one in _measured(verdict) if one.noise is not None},
         unlike_hardware=_unlike(verdict),
     )
-    for said, found in zip(verdict.metrics, again, strict=True):
+    for said, found in zip(_measured(verdict), again, strict=True):
         field = _differing(said, found)
         if field is not None:
             yield f"{said.name}: its {field} does not come of its values"

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["CHANGE_LEVEL", "PastNoise", "known_noise", "noise_of", "pool"]
 
 CHANGE_LEVEL = 0.01
-"""How unlikely a difference of variances must be for the noise to count as changed, on either side."""
+"""How often noise that did not change may count as changed, over all moments at which it could have."""
+
+_SURE_OF_LESS = 8  # degrees of freedom: noise that became less is believed only with so many
 
 
 class PastNoise(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,14 +46,39 @@ def pool(past: Sequence[PastNoise], *, cap: int) -> Noise | None:
 
     Gates beyond those that the cap needs still make the estimate better. None without anything to pool.
     """
-    sd, df, gates = 0.0, 0, 0
-    for one in past:
-        if gates and _changed(sd, df, one):
-            break
-        sd, df, gates = pooled(sd, df, one.sd, one.df), df + one.df, gates + 1
-    if not gates or cap < 1:
+    if not past or cap < 1:
         return None
-    return Noise(sd=rounded(sd), df=min(df, cap), gates=gates, discarded=len(past) - gates)
+    kept = list(past)
+    while (change := _change_in(kept)) is not None:
+        kept = kept[:change]
+    sd, df = _together(kept)
+    return Noise(sd=rounded(sd), df=min(df, cap), gates=len(kept), discarded=len(past) - len(kept))
+
+
+def _together(past: Sequence[PastNoise]) -> tuple[float, int]:
+    sd, df = 0.0, 0
+    for one in past:
+        sd, df = pooled(sd, df, one.sd, one.df), df + one.df
+    return sd, df
+
+
+def _change_in(past: Sequence[PastNoise]) -> int | None:
+    """Return how many of the newest gates are of other noise than those before them, None if all are of one."""
+    splits = [(_unlikeness(past[:at], past[at:]), at) for at in range(1, len(past))]
+    found = [(chance * 2 * len(splits), at) for chance, at in splits]
+    return min(found)[1] if found and min(found)[0] < CHANGE_LEVEL else None
+
+
+def _unlikeness(newer: Sequence[PastNoise], older: Sequence[PastNoise]) -> float:
+    """Return how unlikely two variances so different are, if they are one; the smaller tail.
+
+    A variance from few pairs that happens to be small must not replace a good estimate: gates that believe it would
+    fail what is only noise.
+    """
+    (sd, df), (before, df_before) = _together(newer), _together(older)
+    larger = variance_ratio_tail(sd, df, before, df_before)
+    smaller = variance_ratio_tail(before, df_before, sd, df) if df >= _SURE_OF_LESS else 1.0
+    return min(larger, smaller)
 
 
 def known_noise(earlier: Mapping[str, Sequence[Sequence[float]]], *, cap: int) -> dict[str, Noise]:
@@ -59,9 +86,3 @@ def known_noise(earlier: Mapping[str, Sequence[Sequence[float]]], *, cap: int) -
     measured = {name: [noise_of(one) for one in reversed(gates)] for name, gates in earlier.items()}
     found = {name: pool([one for one in past if one is not None], cap=cap) for name, past in measured.items()}
     return {name: noise for name, noise in found.items() if noise is not None}
-
-
-def _changed(sd: float, df: int, older: PastNoise) -> bool:
-    larger = variance_ratio_tail(sd, df, older.sd, older.df)
-    smaller = variance_ratio_tail(older.sd, older.df, sd, df)
-    return min(larger, smaller) < CHANGE_LEVEL

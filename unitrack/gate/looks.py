@@ -20,13 +20,16 @@ from unitrack.gate.statistics import PairedTest, mean_of, paired_test, rounded, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["SURE", "Bound", "Family", "Rates", "Series", "State", "Track", "follow"]
+__all__ = ["RESERVE", "SURE", "Bound", "Family", "Rates", "Series", "State", "Track", "follow"]
 
 Family = Literal["target", "guardrail"]
 State = Literal["open", "pass", "fail"]
 
 SURE = 3
 """So many equal results in a row are no accident even of coarse metrics, such as accuracy on few examples."""
+
+RESERVE = 1.15
+"""By how much tests for harm are stricter than their level asks for: noise is seldom quite normal."""
 
 _MISFIT = 0.001  # how unlikely a gate's own variance must be for the history to be left aside
 
@@ -38,13 +41,23 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     pass_level: float = 0.05
     fail_level: float = 0.01
 
-    def passing(self, n: int) -> float:
-        """Return the level of the test for non-inferiority at the look after `n` pairs."""
-        return nominal_levels(self.pass_level, self.n_max, "pocock")[n - 2]
+    def passing(self, n: int, before: int = 0) -> float:
+        """Return the level of the test for non-inferiority at the look after `n` pairs.
 
-    def failing(self, n: int, share: float) -> float:
+        `before` are the degrees of freedom of earlier noise.
+        """
+        return nominal_levels(self.pass_level / self._excess(before), self.n_max, "pocock")[n - 2]
+
+    def failing(self, n: int, share: float, before: int = 0) -> float:
         """Return the level of the test for harm at the look after `n` pairs, of a test with this share."""
-        return nominal_levels(share, self.n_max, "obrien_fleming")[n - 2]
+        return nominal_levels(share / RESERVE / self._excess(before), self.n_max, "obrien_fleming")[n - 2]
+
+    def _excess(self, before: int) -> float:
+        """Return how much more often t tests err together than the looks of known variance that levels are made for.
+
+        Simulated for 3 to 20 looks: 1.2 times without earlier noise, 1.01 times with 20 degrees of freedom.
+        """
+        return 1.0 if self.n_max <= 2 else 1 + 0.2 / (1 + before / 3) ** 1.3
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +124,7 @@ class Track:
     def spent(self, rates: Rates, n: int) -> tuple[float, float]:
         """Return the error rates for false passes and false fails that are used up after `n` pairs."""
         done = n / rates.n_max if n > 1 else 0.0
-        used = spent(rates.pass_level, done, "pocock"), spent(self.share, done, "obrien_fleming")
+        used = spent(rates.pass_level, done, "pocock"), spent(self.share / RESERVE, done, "obrien_fleming")
         return rounded(used[0]), rounded(used[1])
 
 
@@ -151,8 +164,8 @@ def _look(tracks: Sequence[Track], n: int, rates: Rates) -> None:
         else:
             noisy.append((track, track.test))
     _fail(noisy, tracks, n, rates)
-    level = rates.passing(n)
     for track, test in noisy:
+        level = rates.passing(n, test.df - n + 1)
         if track.state == "open" and test.p_pass is not None and test.p_pass <= level:
             track.settle("pass", n)
         track.looks.append(_record(track, test, level, rates))
@@ -198,7 +211,7 @@ def _harmed(track: Track, test: PairedTest, n: int, rates: Rates) -> bool:
     margin = track.series.margins[n - 1]
     if track.series.family is None or margin is None or test.mean >= -margin:
         return False
-    return test.p_fail <= rates.failing(n, track.share)
+    return test.p_fail <= rates.failing(n, track.share, test.df - n + 1)
 
 
 def _share(tracks: Iterable[Track], level: float) -> None:
@@ -221,6 +234,6 @@ def _record(track: Track, test: PairedTest, level: float, rates: Rates) -> Look:
         p_pass=test.p_pass,
         p_fail=test.p_fail,
         pass_level=level,
-        fail_level=rates.failing(test.n, track.share) if track.series.family else 0.0,
+        fail_level=rates.failing(test.n, track.share, test.df - test.n + 1) if track.series.family else 0.0,
         history=test.df > test.n - 1,
     )

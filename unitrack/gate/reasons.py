@@ -205,7 +205,7 @@ def detectable_of(track: Track, rates: Rates) -> float | None:
     test, margin = track.test, track.series.margins[-1]
     if test is None:
         return None
-    level = rates.failing(test.n, track.share or rates.fail_level)
+    level = rates.failing(test.n, track.share or rates.fail_level, test.df - test.n + 1)
     return float(f"{detectable_drop(test.sd, test.n, level=level, df=test.df, margin=margin or 0.0):.6g}")
 
 
@@ -215,7 +215,8 @@ def needed_of(track: Track, rates: Rates) -> int | None:
     if test is None or margin is None:
         return None
     room = margin if track.series.bound is None else abs(test.mean)
-    return seeds_needed(test.sd, room, level=rates.passing(rates.n_max), df_before=test.df - test.n + 1)
+    before = test.df - test.n + 1
+    return seeds_needed(test.sd, room, level=rates.passing(rates.n_max, before), df_before=before)
 
 
 # -- from slices ---------------------------------------------------------------------------------

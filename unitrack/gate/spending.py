@@ -34,7 +34,7 @@ def spent(level: float, share: float, shape: Shape) -> float:
         return level
     if shape == "pocock":
         return level * math.log1p((math.e - 1) * share)
-    return 2 * _upper_tail(-NormalDist().inv_cdf(level / 2) / math.sqrt(share))
+    return min(level, 2 * _upper_tail(-NormalDist().inv_cdf(level / 2) / math.sqrt(share)))
 
 
 @lru_cache(maxsize=4096)

@@ -189,6 +189,7 @@ def detectable_drop(sd: float, n: int, *, level: float, df: int | None = None, m
     return max(_noncentrality(n - 1 if df is None else df, level) * error, margin + _POWER_Z * error if margin else 0)
 
 
+@lru_cache(maxsize=4096)
 def seeds_needed(sd: float, margin: float, *, level: float, df_before: int = 0) -> int | None:
     """Return how many pairs let an unchanged candidate pass with a chance of `POWER`; None if over 1,000."""
     if margin <= 0:
