@@ -65,7 +65,7 @@ def executor(engine: Engine, image: Image, tmp_path: Path) -> ContainerExecutor:
 
 
 def make(engine: Engine, reference: str, folder: Path) -> ContainerExecutor:
-    settings = ContainerSettings(image=reference, memory="100m", pids=40, scratch="16m")
+    settings = ContainerSettings(image=reference, memory="200m", pids=40, scratch="16m")
     command = Command(name=engine.name, environ={**engine.environ, "SECRET": "s3cret"})
     return ContainerExecutor(settings, store=folder / "store", engine=command)
 
@@ -156,7 +156,7 @@ def test_a_crash_keeps_its_code_and_brings_no_run(run: Run, tmp_path: Path) -> N
 def test_lack_of_memory_is_noticed_also_when_only_a_child_died_of_it(run: Run, code: str, tmp_path: Path) -> None:
     ended, _ = run(code)
     assert ended.problem is not None
-    assert "ran out of memory, [train.container].memory is 100m" in ended.problem
+    assert "ran out of memory, [train.container].memory is 200m" in ended.problem
     assert not layout.run_dir(tmp_path / "store", "rerun-1").exists()
 
 
