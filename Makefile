@@ -50,6 +50,10 @@ lint: $(TEST)/.ours ## Check style, types and layers
 bench: $(BENCH)/.ours ## Measure unitrack and its peers side by side
 	@$(BENCH)/bin/python benchmarks/run.py $(ARGUMENTS)
 
+gate-bench: $(TEST)/.ours ## Simulate the gate's error rates, and judge the same trainings by the rules of today
+	@$(TEST)/bin/python benchmarks/gate/compare.py $(ARGUMENTS)
+	@$(TEST)/bin/python benchmarks/gate/simulate.py $(ARGUMENTS)
+
 lock: $(LOCK)/.ready ## Pin what pyproject.toml asks for, for Python 3.10 and later, into constraints/
 	$(COMPILE) --group test --extra gate --extra query --extra pandas --extra arrow -o constraints/test.txt
 	$(COMPILE) --group demo --extra gate --extra query -c constraints/test.txt -o constraints/demo.txt
