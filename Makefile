@@ -23,7 +23,7 @@ COMPILE := $(LOCK)/bin/uv pip compile pyproject.toml --quiet --universal --pytho
 # Our own packages, without their requirements: those are pinned already.
 own = $(1)/bin/python $(PIP) install -qq --no-deps --no-build-isolation $(addprefix -e ./,. $(2))
 
-.PHONY: help demo test lint bench lock schemas docs clean
+.PHONY: help demo test lint bench gate-bench lock schemas docs clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -73,6 +73,13 @@ CAUGHT = Limit(what="fail", least=0.95)
 FEW_PAIRS = Limit(what="pairs", most=3.2)
 
 
+FAMILIES: tuple[tuple[Literal["target", "guardrail"], float], ...] = (
+    ("guardrail", 0.5),
+    ("guardrail", 2.0),
+    ("target", 0.5),
+)
+
+
 def scenarios() -> list[Scenario]:
     """Return all of them, in the order of the table."""
     made = [
@@ -88,7 +95,7 @@ def scenarios() -> list[Scenario]:
     made += [Scenario(name="unchanged", margin=2.0, past=past, limits=(FALSE_BLOCK,)) for past in ("gates", "none")]
     made += [
         Scenario(name="unchanged, 20 metrics", margin=margin, metrics=20, role=role, limits=(FALSE_BLOCK,))
-        for role, margin in (("guardrail", 0.5), ("guardrail", 2.0), ("target", 0.5))
+        for role, margin in FAMILIES
     ]
     made += [
         Scenario(name="drop = margin", drop=margin, margin=margin, rho=rho, limits=(FALSE_PASS,))

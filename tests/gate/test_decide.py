@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import hashlib
 import math
+import random
+import time
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from unitrack.errors import ConfigError
-from unitrack.gate.decide import MetricEvidence, decide, overall
-from unitrack.gate.decision import MetricDecision
+from unitrack.gate.decide import MetricEvidence, decide, overall, settled
+from unitrack.gate.decision import ExampleTest, MetricDecision, Noise, SliceDecision
 from unitrack.gate.policy import MetricPolicy, Policy
 
 NAN = math.nan
+DIGEST = "64aa694bc80e0438badb861d2cffb2110209826f9a6fdfcecd6b389749db545f"
 
 
 def rule(**changes: object) -> MetricPolicy:
@@ -236,3 +241,227 @@ def test_a_proven_loss_whose_mean_is_within_the_margin_but_whose_bound_is_not_st
     assert decision.lower is not None
     assert decision.lower < -0.02
     assert decision.decision == "undecided"
+
+
+# -- looks -----------------------------------------------------------------------------------------------------
+
+
+def evidence(candidate: list[float | None], baseline: list[float | None], **fields: object) -> MetricEvidence:
+    extra = {name: fields.pop(name) for name in ("examples", "slices") if name in fields}
+    return MetricEvidence(
+        rule=rule(**fields), seeds=tuple(range(len(candidate))), candidate=tuple(candidate), baseline=tuple(baseline), **extra
+    )  # fmt: skip
+
+
+def together(*metrics: MetricEvidence, **arguments: object) -> tuple[MetricDecision, ...]:
+    policy = Policy(model=None, metrics=tuple(one.rule for one in metrics))
+    return decide(policy, metrics, **arguments)  # type: ignore[arg-type]
+
+
+def test_each_look_is_kept_with_its_levels_and_what_was_spent() -> None:
+    (found,) = together(evidence(shifted(-0.05), BASE), pairs_max=5)
+    assert [look.n for look in found.looks] == [2, 3, 4, 5]
+    assert found.decided_at == next(look.n for look in found.looks if look.p_fail <= look.fail_level)
+    assert found.spent_pass == 0.05
+    assert found.spent_fail is not None
+    assert 0 < found.spent_fail <= 0.01
+    assert (found.p_pass, found.p_fail) == (found.looks[-1].p_pass, found.looks[-1].p_fail)
+
+
+def test_the_same_pairs_need_better_proof_when_more_are_to_come() -> None:
+    early, last = (together(evidence(shifted(-0.05)[:3], BASE[:3]), pairs_max=most)[0] for most in (8, 3))
+    assert early.looks[-1].fail_level < last.looks[-1].fail_level
+
+
+def test_a_gate_is_settled_when_nothing_that_gates_is_open() -> None:
+    calm, open_ = evidence(shifted(0.0)[:3], BASE[:3]), evidence([0.88, 0.93, 0.87], BASE[:3], name="f1")
+    assert settled(together(calm, pairs_max=5))
+    assert not settled(together(calm, open_, pairs_max=5))
+    reported = evidence([0.88, 0.93, 0.87], BASE[:3], name="f1", role="report")
+    assert settled(together(calm, reported, pairs_max=5))
+
+
+def test_a_failed_metric_does_not_end_a_gate_that_a_waiver_may_save() -> None:
+    lost, open_ = evidence([None] * 2, BASE[:2]), evidence([0.88, 0.93], BASE[:2], name="f1")
+    decisions = together(lost, open_, pairs_max=5)
+    assert overall(decisions) == "fail"
+    assert not settled(decisions)
+
+
+def test_a_waived_failure_lets_the_others_decide() -> None:
+    lost, calm = together(evidence([None] * 5, BASE), evidence(shifted(0.0), BASE, name="f1"))
+    waived = msgspec.structs.replace(lost, waived="w-1")
+    assert overall([waived, calm]) == "pass"
+    assert overall([waived, msgspec.structs.replace(calm, decision="undecided")]) == "undecided"
+
+
+def test_known_noise_is_used_and_shown_and_decides_sooner() -> None:
+    noisy = evidence([b + d for b, d in zip(BASE, (0.009, -0.016, 0.011), strict=False)], BASE[:3])  # type: ignore[operator]
+    (without,) = together(noisy, pairs_max=5)
+    (with_,) = together(noisy, pairs_max=5, noise={"acc": Noise(sd=0.008, df=20, gates=6)})
+    assert (without.decision, with_.decision) == ("undecided", "pass")
+    assert with_.noise == Noise(sd=0.008, df=20, gates=6)
+    assert with_.looks[0].history
+    assert with_.looks[0].df == 21
+
+
+def test_many_metrics_share_the_error_rate_of_one_gate() -> None:
+    alone = together(evidence(shifted(-0.05), BASE), pairs_max=5)[0]
+    many = together(*(evidence(shifted(-0.03, 0.02), BASE, name=f"m{at}") for at in range(10)), pairs_max=5)
+    assert many[0].looks[-1].fail_level < alone.looks[-1].fail_level / 8
+
+
+def test_the_correlation_of_both_sides_over_seeds_is_measured() -> None:
+    assert judge(shifted(0.0), BASE).correlation == pytest.approx(1.0, abs=0.02)
+    assert judge([0.9, 0.9, 0.9], BASE[:3]).correlation is None
+    assert judge(BASE[:2], BASE[:2]).correlation is None
+
+
+# -- limits ----------------------------------------------------------------------------------------------------
+
+
+def test_a_candidate_beyond_its_limit_fails_whatever_the_baseline_does() -> None:
+    slow: list[float | None] = [70.2, 70.9, 71.3, 69.8, 70.5]
+    found = judge(slow, [75.0, 75.5, 74.0, 76.0, 75.1], goal="minimize", role="budget", margin=None, maximum=60.0)
+    assert (found.decision, found.cause) == ("fail", "out_of_bounds")
+    assert "the mean is 70.8" in found.reason
+    assert "the maximum 60" in found.reason
+    assert (found.maximum, found.margin) == (60.0, None)
+
+
+def test_a_noisy_candidate_near_its_limit_is_undecided_and_one_far_within_passes() -> None:
+    limits = {"goal": "minimize", "role": "budget", "margin": None, "maximum": 60.0}
+    near = judge([59.0, 61.5, 58.0, 61.0, 60.0], [60.0] * 5, **limits)
+    far = judge([40.0, 41.5, 38.0, 41.0, 40.0], [60.0] * 5, **limits)
+    assert (near.decision, near.cause, far.decision) == ("undecided", "noise", "pass")
+
+
+def test_a_size_that_never_varies_is_compared_with_its_limit_alone() -> None:
+    for size, expected in ((9.9, "pass"), (10.0, "pass"), (10.1, "fail")):
+        found = judge([size] * 3, [9.5] * 3, goal="minimize", role="budget", margin=None, maximum=10.0)
+        assert (found.decision, found.p_fail) == (expected, None)
+
+
+def test_a_minimum_holds_together_with_a_margin() -> None:
+    assert judge(shifted(0.0), BASE, minimum=0.8).decision == "pass"
+    low = judge(shifted(0.0), BASE, minimum=0.95)
+    assert (low.decision, low.cause) == ("fail", "out_of_bounds")
+    lost = judge(shifted(-0.05), BASE, minimum=0.8)
+    assert (lost.decision, lost.cause) == ("fail", "beyond_margin")
+
+
+def test_a_limit_needs_no_baseline_of_its_own_but_nothing_passes_without_one_at_all() -> None:
+    budget = evidence([40.0, 41.0, 39.5], [None] * 3, name="s", goal="minimize", margin=None, maximum=60.0)
+    calm = evidence(shifted(0.0)[:3], BASE[:3])
+    assert [one.decision for one in together(calm, budget)] == ["pass", "pass"]
+    bare = evidence(shifted(0.0)[:3], [None] * 3)
+    assert [one.cause for one in together(bare, budget)] == ["baseline_missing", "baseline_missing"]
+
+
+# -- gaps ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("new", "decision", "outcome"),
+    [("undecided", "undecided", "undecided"), ("report", "reported", "pass"), ("fail", "fail", "fail")],
+)
+def test_a_metric_that_only_the_candidate_logs_does_what_the_policy_says(new: str, decision: str, outcome: str) -> None:
+    found = together(evidence(shifted(0.0), BASE), evidence(shifted(0.0), [None] * 5, name="f1", new=new))
+    assert (found[1].decision, found[1].cause) == (decision, "new_metric")
+    assert overall(found) == outcome
+
+
+def test_what_only_new_metrics_could_decide_is_undecided() -> None:
+    new = evidence(shifted(0.0), [None] * 5, name="f1", new="report")
+    shown = evidence(shifted(0.0), BASE, role="report")
+    assert overall(together(shown, new)) == "undecided"
+
+
+def test_gaps_of_the_candidate_do_what_the_policy_says() -> None:
+    assert judge([None, 0.9], [0.9, 0.9], missing="undecided").decision == "undecided"
+    assert judge([NAN, 0.9], [0.9, 0.9], nan="undecided").decision == "undecided"
+    assert judge([None, 0.9], [0.9, 0.9], nan="undecided").decision == "fail"
+
+
+# -- automatic margins -----------------------------------------------------------------------------------------
+
+
+def test_an_automatic_margin_says_what_it_is_and_why() -> None:
+    (blind,) = together(evidence(BASE, BASE, margin="auto"), pairs_max=5)
+    assert blind.margin == pytest.approx(0.00904)
+    assert blind.margin_reason == "auto: 1% of the baseline's mean, for no noise is known yet"
+    noise = Noise(sd=0.03, df=20, gates=7)
+    (noisy,) = together(evidence(BASE, BASE, margin="auto"), pairs_max=5, noise={"acc": noise})
+    assert noisy.margin == pytest.approx(2 * 0.03 / math.sqrt(5))
+    assert "the noise of 7 earlier gates" in str(noisy.margin_reason)
+
+
+# -- examples and slices ---------------------------------------------------------------------------------------
+
+EXAMPLES = ExampleTest(test="mcnemar", n=500, mean=-0.2, lower=-0.25, upper=-0.15, p_fail=1e-9, lost=120, won=20)
+
+
+def part(decision: str) -> SliceDecision:
+    return SliceDecision(column="country", value="fr", size=300, decision=decision, reason="Worse here.")  # type: ignore[arg-type]
+
+
+def test_a_test_over_examples_is_shown_and_never_overrides_the_seeds() -> None:
+    (found,) = together(evidence(shifted(0.0), BASE, examples=EXAMPLES))
+    assert (found.decision, found.examples) == ("pass", EXAMPLES)
+
+
+@pytest.mark.parametrize(("said", "decision"), [("fail", "fail"), ("undecided", "undecided"), ("reported", "pass")])
+def test_a_slice_that_gates_decides_its_metric(said: str, decision: str) -> None:
+    (found,) = together(evidence(shifted(0.0), BASE, slices=(part("pass"), part(said))))
+    assert found.decision == decision
+    assert found.cause == ("within_margin" if decision == "pass" else "slice")
+    assert len(found.slices) == 2
+    if decision != "pass":
+        assert "country = fr: Worse here." in found.reason
+
+
+# -- bytes and time --------------------------------------------------------------------------------------------
+
+
+def gate_of(metrics: int, slices: int = 0) -> tuple[list[MetricEvidence], dict[str, Noise]]:
+    draw = random.Random(11)
+
+    def values(level: float) -> list[float | None]:
+        return [round(level + draw.gauss(0, 0.01), 6) for _ in range(5)]
+
+    made = [
+        evidence(
+            values(0.9 - 0.005 * (at % 4)), values(0.9), name=f"m{at}", role="target" if at < 2 else "guardrail",
+            slices=tuple(part("reported") for _ in range(slices)),
+        )
+        for at in range(metrics)
+    ]  # fmt: skip
+    return made, {one.rule.name: Noise(sd=0.014, df=20, gates=5) for one in made[::2]}
+
+
+def test_the_same_evidence_has_the_same_bytes_on_every_python_and_machine() -> None:
+    """The digest is written here: change it only together with the rules, and raise `DECISIONS` of keys.py."""
+    metrics, noise = gate_of(12)
+    found = msgspec.json.encode(together(*metrics, pairs_max=5, noise=noise))
+    assert hashlib.sha256(found).hexdigest() == DIGEST
+
+
+def test_the_order_of_the_noise_and_of_the_metrics_changes_no_metric() -> None:
+    metrics, noise = gate_of(12)
+    first = {one.name: one for one in together(*metrics, pairs_max=5, noise=noise)}
+    again = together(*metrics[::-1], pairs_max=5, noise=dict(reversed(noise.items())))
+    assert {one.name: one for one in again} == first
+
+
+def test_fifty_metrics_of_twenty_slices_are_decided_after_each_of_five_pairs_in_two_seconds() -> None:
+    metrics, noise = gate_of(50, 20)
+    began = time.process_time()
+    for pairs in range(1, 6):
+        part_ = [
+            msgspec.structs.replace(
+                one, seeds=one.seeds[:pairs], candidate=one.candidate[:pairs], baseline=one.baseline[:pairs]
+            )
+            for one in metrics
+        ]
+        together(*part_, pairs_max=5, noise=noise)
+    assert time.process_time() - began < 2

@@ -22,8 +22,8 @@ __all__ = ["Shape", "nominal_levels", "spent"]
 Shape = Literal["obrien_fleming", "pocock"]
 
 _FURTHEST = 9.0  # standard deviations from zero at which a sum's density is cut
-_CELLS_PER_SD = 0.7
-_STEPS = 80
+_CELLS_PER_SD = 0.45
+_STEPS = 60
 
 
 def spent(level: float, share: float, shape: Shape) -> float:
