@@ -44,6 +44,7 @@ __all__ = [
     "tier_between",
     "waive",
     "waived_anew",
+    "waivers_of",
 ]
 
 _MOST_COMPARED = 50  # files; comparing more takes longer than it tells
@@ -241,7 +242,7 @@ class Waiving(msgspec.Struct, frozen=True, kw_only=True):
 def waive(judging: Judging, repository: Repository, plan: Plan, *, branch: str | None, now: float) -> Waiving:
     """Return what applies the waivers that stand where the policy is from. Raises ConfigError for bad ones."""
     return Waiving(
-        records=_waivers(judging, repository),
+        records=waivers_of(judging, repository),
         commit=plan.candidate.commit,
         branch=branch,
         model=plan.policy.model,
@@ -249,7 +250,8 @@ def waive(judging: Judging, repository: Repository, plan: Plan, *, branch: str |
     )
 
 
-def _waivers(judging: Judging, repository: Repository) -> tuple[waivers.WaiverRecord, ...]:
+def waivers_of(judging: Judging, repository: Repository) -> tuple[waivers.WaiverRecord, ...]:
+    """Return the waivers that stand where the policy is from. Raises ConfigError for bad ones."""
     folder = judging.settings.root if judging.ref is None else None
     if judging.file is not None:
         folder = judging.file.parent

@@ -17,7 +17,7 @@ from unitrack.registry import STAGES, Change, ModelVersion, Registry, Stage, par
 if TYPE_CHECKING:
     from unitrack.reader import RunView
 
-__all__ = ["command"]
+__all__ = ["command", "register_run"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _STYLES = {"production": "green", "staging": "yellow", "retired": "dim"}
@@ -100,23 +100,8 @@ def register(
 
     Digest, commit and summary metrics are taken from the run.
     """
-    from unitrack.reader import get_run
-
-    store = _store(directory)
-    view = get_run(run_id, dir=store)
-    if view.status != "finished":
-        note(f"unitrack: warning: run {view.id} is {view.status}, not finished")
-    found = _model_artifact(view, artifact)
-    create_store(store)
-    version = Registry(registry_dir(store)).register(
-        name,
-        run=view.id,
-        artifact=None if found is None else found.name,
-        digest=None if found is None else found.digest,
-        commit=commit or view.captures.get("git", {}).get("commit"),
-        metrics=_numbers(view.summary),
-        description=description,
-        by=by,
+    version = register_run(
+        _store(directory), name, run_id, artifact=artifact, commit=commit, description=description, by=by
     )
     click.echo(version.reference)
 
@@ -203,6 +188,36 @@ def history(*, name: str, directory: Path | None, as_json: bool) -> None:
         console.print(table(("time", "by", "action", "version", "from", "to", "reason"), rows))
 
     emit(entries, as_json=as_json, render=render)
+
+
+def register_run(
+    store: Path,
+    name: str,
+    run_id: str,
+    *,
+    artifact: str | None = None,
+    commit: str | None = None,
+    description: str = "",
+    by: str | None = None,
+) -> ModelVersion:
+    """Register a run's model as the next version of `name`, with what the run tells of it."""
+    from unitrack.reader import get_run
+
+    view = get_run(run_id, dir=store)
+    if view.status != "finished":
+        note(f"unitrack: warning: run {view.id} is {view.status}, not finished")
+    found = _model_artifact(view, artifact)
+    create_store(store)
+    return Registry(registry_dir(store)).register(
+        name,
+        run=view.id,
+        artifact=None if found is None else found.name,
+        digest=None if found is None else found.digest,
+        commit=commit or view.captures.get("git", {}).get("commit"),
+        metrics=_numbers(view.summary),
+        description=description,
+        by=by,
+    )
 
 
 def _store(directory: Path | None) -> Path:

@@ -38,6 +38,7 @@ __all__ = [
     "encode",
     "make_waiver",
     "parse_expiry",
+    "public",
 ]
 
 WAIVER_FILE = "unitrack.waivers.json"
@@ -126,7 +127,7 @@ def apply(
         else:
             made.append(decision)
             warnings += [f"waiver {one.id}: {_why_not(one, decision, moment)}" for one in named]
-    return Applied(tuple(made), tuple(map(_public, used.values())), (*warnings, *_idle(mine, decisions)))
+    return Applied(tuple(made), tuple(map(public, used.values())), (*warnings, *_idle(mine, decisions)))
 
 
 def covers(waiver: WaiverRecord, *, commit: str, branch: str | None, model: str | None) -> bool:
@@ -176,7 +177,8 @@ def _idle(waivers: Iterable[WaiverRecord], decisions: Sequence[MetricDecision]) 
     ]
 
 
-def _public(waiver: WaiverRecord) -> Waiver:
+def public(waiver: WaiverRecord) -> Waiver:
+    """Return a waiver as verdicts show it."""
     return Waiver(
         id=waiver.id,
         metric=waiver.metric,
