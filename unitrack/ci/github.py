@@ -1,0 +1,161 @@
+"""The calls to GitHub's API that a report needs, each with what it takes and gives."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from unitrack.ci.http import Api, RefusedError, segment
+from unitrack.ci.sticky import Comment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from unitrack.ci.context import Secret
+
+__all__ = ["BOT", "GitHub", "IssueComments", "Pull", "open_api"]
+
+BOT = "github-actions[bot]"
+"""Who writes with GITHUB_TOKEN, on github.com and on Enterprise servers."""
+
+_HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+_GONE = (404, 410)
+
+
+class Pull(msgspec.Struct, frozen=True, kw_only=True):
+    """A pull request as GitHub has it now. `merge_commit` is its test merge while it is open."""
+
+    number: int
+    state: str
+    head_sha: str
+    head_repository: int | None
+    base_ref: str
+    base_sha: str
+    merge_commit: str | None
+    labels: tuple[str, ...]
+
+
+def open_api(url: str, token: Secret, **options: Any) -> Api:
+    """Return the way to one server: `https://api.github.com`, or an Enterprise server's `https://HOST/api/v3`."""
+    return Api(url, token, headers=_HEADERS, **options)
+
+
+class GitHub:
+    """One repository."""
+
+    def __init__(self, api: Api, repository: str) -> None:
+        self.api = api
+        self._home = f"/repos/{repository}"
+
+    def pull(self, number: int) -> Pull:
+        """Return a pull request."""
+        return _pull(self.api.call("GET", f"{self._home}/pulls/{number}").body)
+
+    def pulls_from(self, owner: str, branch: str) -> list[Pull]:
+        """Return the open pull requests whose head is a branch of `owner`'s repository or fork."""
+        query = {"state": "open", "head": f"{owner}:{branch}"}
+        return [_pull(one) for one in self.api.pages(f"{self._home}/pulls", query=query)]
+
+    def pulls_of(self, commit: str) -> list[Pull]:
+        """Return the pull requests a commit belongs to, merged ones too."""
+        return [_pull(one) for one in self.api.pages(f"{self._home}/commits/{commit}/pulls", query={})]
+
+    def create_check(self, body: Mapping[str, Any]) -> int:
+        """Create a check run; return its id."""
+        return int(self.api.call("POST", f"{self._home}/check-runs", body=body).body["id"])
+
+    def update_check(self, id: int, body: Mapping[str, Any]) -> None:
+        """Change a check run; annotations are added to those it has."""
+        self.api.call("PATCH", f"{self._home}/check-runs/{id}", body=body)
+
+    def create_status(self, sha: str, body: Mapping[str, Any]) -> None:
+        """Set the status of a commit in one context."""
+        self.api.call("POST", f"{self._home}/statuses/{sha}", body=body)
+
+    def add_labels(self, number: int, labels: Sequence[str]) -> None:
+        """Put labels on a pull request; unknown ones are created."""
+        self.api.call("POST", f"{self._home}/issues/{number}/labels", body={"labels": list(labels)})
+
+    def remove_label(self, number: int, label: str) -> None:
+        """Take a label off a pull request, if it is there."""
+        _unless_gone(self.api, "DELETE", f"{self._home}/issues/{number}/labels/{segment(label)}")
+
+    def text(self, path: str, ref: str) -> str | None:
+        """Return a file as `ref` has it, None if it has none."""
+        where = f"{self._home}/contents/{'/'.join(map(segment, path.split('/')))}"
+        try:
+            body = self.api.call("GET", where, query={"ref": ref}).body
+        except RefusedError as error:
+            if error.status == 404:
+                return None
+            raise
+        return _decoded(body, path)
+
+    def comments(self, number: int) -> IssueComments:
+        """Return the comments of a pull request."""
+        return IssueComments(self.api, self._home, number)
+
+
+class IssueComments:
+    """The conversation of one pull request, as `sticky.Comments`."""
+
+    def __init__(self, api: Api, home: str, number: int) -> None:
+        self._api, self._home, self._number = api, home, number
+
+    def listed(self) -> Iterator[Comment]:
+        """Yield all comments."""
+        return map(_comment, self._api.pages(f"{self._home}/issues/{self._number}/comments", query={}))
+
+    def create(self, body: str) -> Comment:
+        """Add a comment."""
+        path = f"{self._home}/issues/{self._number}/comments"
+        return _comment(self._api.call("POST", path, body={"body": body}).body)
+
+    def update(self, id: int, body: str) -> Comment | None:
+        """Replace a comment's text; None if it is gone."""
+        found = _unless_gone(self._api, "PATCH", f"{self._home}/issues/comments/{id}", {"body": body})
+        return None if found is None else _comment(found)
+
+    def delete(self, id: int) -> None:
+        """Remove a comment, if it is still there."""
+        _unless_gone(self._api, "DELETE", f"{self._home}/issues/comments/{id}")
+
+
+def _unless_gone(api: Api, method: str, path: str, body: Any = None) -> Any:
+    try:
+        return api.call(method, path, body=body).body
+    except RefusedError as error:
+        if error.status in _GONE:
+            return None
+        raise
+
+
+def _comment(tree: dict[str, Any]) -> Comment:
+    user = tree.get("user") or {}  # none: the account was deleted
+    return Comment(
+        id=tree["id"], author=user.get("login", ""), body=tree.get("body") or "", url=tree.get("html_url") or ""
+    )
+
+
+def _pull(tree: dict[str, Any]) -> Pull:
+    head, base = tree["head"], tree["base"]
+    return Pull(
+        number=tree["number"],
+        state=tree["state"],
+        head_sha=head["sha"],
+        head_repository=head["repo"]["id"] if head["repo"] else None,
+        base_ref=base["ref"],
+        base_sha=base["sha"],
+        merge_commit=tree.get("merge_commit_sha"),
+        labels=tuple(label["name"] for label in tree["labels"]),
+    )
+
+
+def _decoded(body: Any, path: str) -> str:
+    try:
+        return base64.b64decode(body["content"]).decode()
+    except (KeyError, TypeError, binascii.Error, UnicodeDecodeError) as error:
+        raise RefusedError(f"{path}: no text file came back: {error}", status=502) from error

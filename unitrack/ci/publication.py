@@ -1,0 +1,169 @@
+"""What a gate has to say to a forge, made from its verdict alone: title, report, check, status, outputs.
+
+Pure. A gate without a verdict (training crashed, evidence refused) has its say too: it keeps the candidate out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from unitrack.ci.runner import Annotation
+from unitrack.gate.verdict import exit_code
+from unitrack.report import markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from unitrack.gate.verdict import Verdict
+
+__all__ = ["LONGEST_BODY", "Places", "Publication", "check_bodies", "of_verdict", "status_body", "without_verdict"]
+
+LONGEST_BODY = 65_000  # characters; GitHub takes 65,536 of a comment and 65,535 of a check's summary
+_LONGEST_STATUS = 140
+_LONGEST_MESSAGE = 2_000
+_PER_REQUEST = 50  # annotations
+_TITLES = {"pass": "Gate passed", "fail": "Gate failed", "undecided": "Gate undecided", "none": "Gate has no verdict"}
+_SELF_REPORTED = (
+    "> [!NOTE]\n> Self-reported: the pull request's own job trained and measured this, with what it is allowed to "
+    "change. The policy, the commit and the arithmetic were checked here; the measurements were not.\n"
+)
+
+
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the policy stands: the settings file relative to the repository, and the line of each metric's rule."""
+
+    file: str = "unitrack.toml"
+    gate: int = 1
+    metrics: Mapping[str, int] = {}
+
+
+class Publication(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is said about one gate. `blocks` tells whether the candidate is kept out."""
+
+    outcome: Literal["pass", "fail", "undecided", "none"]
+    blocks: bool
+    exit_code: int
+    title: str
+    sentence: str
+    report: str
+    annotations: tuple[Annotation, ...] = ()
+    waived: tuple[str, ...] = ()
+    outputs: Mapping[str, str] = {}
+
+    @property
+    def conclusion(self) -> Literal["success", "failure", "neutral"]:
+        """Return what a check run ends with: undecided is neutral unless the policy lets it block."""
+        if self.blocks:
+            return "failure"
+        return "success" if self.outcome == "pass" else "neutral"
+
+
+def of_verdict(verdict: Verdict, *, places: Places, self_reported: bool = False) -> Publication:
+    """Say what a verdict says."""
+    text = markdown.render(verdict)
+    return Publication(
+        outcome=verdict.outcome,
+        blocks=verdict.outcome == "fail" or (verdict.outcome == "undecided" and verdict.blocks),
+        exit_code=exit_code(verdict),
+        title=_TITLES[verdict.outcome],
+        sentence=_plain(verdict.summary, 500),
+        report=_fitting(f"{_SELF_REPORTED}\n{text}" if self_reported else text, verdict),
+        annotations=tuple(_annotations(verdict, places)),
+        waived=tuple(one.name for one in verdict.metrics if one.waived is not None),
+        outputs={
+            "verdict": verdict.outcome,
+            "candidate": verdict.candidate.commit,
+            "baseline": verdict.baseline.commit,
+        },
+    )
+
+
+def without_verdict(reason: str, *, places: Places) -> Publication:
+    """Say that there is no verdict and why; that is never a pass."""
+    short = _plain(reason, _LONGEST_MESSAGE)
+    return Publication(
+        outcome="none",
+        blocks=True,
+        exit_code=4,
+        title=_TITLES["none"],
+        sentence=short,
+        report=f"## ⛔ {_TITLES['none']}\n\n{markdown.escape(short)}\n\nNothing was judged, so nothing is let in.\n",
+        annotations=(
+            Annotation(level="failure", path=places.file, line=places.gate, title=_TITLES["none"], message=short),
+        ),
+        outputs={"verdict": "none", "candidate": "", "baseline": ""},
+    )
+
+
+def check_bodies(publication: Publication, *, name: str, sha: str, url: str | None) -> list[dict[str, Any]]:
+    """Return the body that creates the check run, and those that add the annotations that don't fit into it."""
+    output = {"title": publication.title, "summary": publication.report}
+    shown = [_shown(one) for one in publication.annotations]
+    pages = [shown[at : at + _PER_REQUEST] for at in range(0, len(shown), _PER_REQUEST)] or [[]]
+    first = {
+        "name": name,
+        "head_sha": sha,
+        "status": "completed",
+        "conclusion": publication.conclusion,
+        **({"details_url": url} if url else {}),
+        "output": {**output, "annotations": pages[0]},
+    }
+    return [first, *({"output": {**output, "annotations": page}} for page in pages[1:])]
+
+
+def status_body(publication: Publication, *, name: str, url: str | None) -> dict[str, Any]:
+    """Return the body of a commit status; it has no neutral state, so what doesn't block is a success."""
+    state = "error" if publication.outcome == "none" else "failure" if publication.blocks else "success"
+    description = _plain(f"{publication.title}. {publication.sentence}", _LONGEST_STATUS)
+    return {"state": state, "context": name, "description": description, **({"target_url": url} if url else {})}
+
+
+def _annotations(verdict: Verdict, places: Places) -> Iterator[Annotation]:
+    levels: Mapping[str, Literal["failure", "warning"]] = {"fail": "failure", "undecided": "warning"}
+    for one in verdict.metrics:
+        if one.decision in levels:
+            yield Annotation(
+                level="warning" if one.waived is not None else levels[one.decision],
+                path=places.file,
+                line=places.metrics.get(one.name, places.gate),
+                title=_plain(f"{one.name}: {one.decision}", 255),
+                message=_plain(one.reason, _LONGEST_MESSAGE),
+            )
+    for flag in verdict.flags:
+        title = f"The {flag.kind.replace('_', ' ')} was changed"
+        yield Annotation(
+            level="warning",
+            path=places.file,
+            line=places.gate,
+            title=title,
+            message=_plain(flag.text, _LONGEST_MESSAGE),
+        )
+
+
+def _shown(one: Annotation) -> dict[str, Any]:
+    return {
+        "path": one.path,
+        "start_line": one.line,
+        "end_line": one.line,
+        "annotation_level": one.level,
+        "title": one.title,
+        "message": one.message,
+    }
+
+
+def _fitting(report: str, verdict: Verdict) -> str:
+    """Return the report, or of one that no comment holds, what it comes to."""
+    if len(report) <= LONGEST_BODY:
+        return report
+    return (
+        f"## {_TITLES[verdict.outcome]}\n\n{markdown.escape(_plain(verdict.summary, 2000))}\n\n"
+        f"The report has {len(report):,} characters, too many for a comment: it is beside the verdict.\n"
+    )
+
+
+def _plain(text: str, longest: int) -> str:
+    """Return foreign text as one line without control characters."""
+    line = "".join(c if c.isprintable() else " " for c in text).strip()
+    return line if len(line) <= longest else line[: longest - 1] + "…"
