@@ -16,16 +16,18 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from unitrack.errors import EvidenceError
 from unitrack.files import write_atomic
 from unitrack.gate import verdict as verdicts
-from unitrack.gate.policy import policy_digest
+from unitrack.gate.policy import Policy, policy_digest
+from unitrack.gate.waivers import WaiverRecord, covers, public
 
 if TYPE_CHECKING:
-    from unitrack.gate.policy import Policy
     from unitrack.gate.verdict import Verdict
 
-__all__ = ["LARGEST", "NAME", "check_subject", "collect", "load"]
+__all__ = ["LARGEST", "NAME", "Base", "check_subject", "collect", "load"]
 
 NAME = "verdict.json"
 LARGEST = 1 << 20
@@ -35,6 +37,15 @@ _LARGEST_ZIP = LARGEST + (64 << 10)
 _DEEPEST = 64
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
+
+
+class Base(msgspec.Struct, frozen=True, kw_only=True):
+    """What the base branch says: its policy and waivers. `head` is the pull request's; `branch` None for a fork's."""
+
+    policy: Policy
+    waivers: tuple[WaiverRecord, ...] = ()
+    head: str
+    branch: str | None = None
 
 
 def collect(verdict: Verdict, folder: Path) -> Path:
@@ -74,23 +85,30 @@ def load(path: Path) -> Verdict:
         raise EvidenceError(f"the evidence is refused: {path} can't be read: {error.strerror}") from error
 
 
-def check_subject(verdict: Verdict, *, commits: frozenset[str], policy: Policy) -> None:
-    """Check that a verdict is for one of `commits` and under `policy`, both from elsewhere. Raises EvidenceError."""
+def check_subject(verdict: Verdict, *, commits: frozenset[str], base: Base, now: float) -> None:
+    """Check a verdict against what is known from elsewhere. `now` is epoch seconds. Raises EvidenceError."""
     if verdict.candidate.commit not in commits:
         raise EvidenceError(
             f"the evidence is refused: it judges commit {verdict.candidate.commit[:40]!r}, the event is about "
             f"{' or '.join(sorted(commits))}"
         )
-    if verdict.policy_sha256 != policy_digest(policy):
+    if verdict.policy_sha256 != policy_digest(base.policy):
         raise EvidenceError(
-            "the evidence is refused: it was judged under another policy than the base branch's; "
-            "run the gate with `--policy-ref` naming the base branch, and again after the policy has changed there"
+            "the evidence is refused: it was judged under another policy than the base branch's; run the gate with "
+            "--policy-ref naming the base branch, and again after the policy has changed there"
         )
+    for used in verdict.waivers:
+        record = next((one for one in base.waivers if one.id == used.id), None)
+        if record is None or public(record) != used or used.expires <= now or not _covers(record, verdict, base):
+            raise EvidenceError(f"the evidence is refused: waiver {used.id!r:.40} does not hold on the base branch")
+
+
+def _covers(record: WaiverRecord, verdict: Verdict, base: Base) -> bool:
+    commit, model = verdict.candidate.commit, verdict.policy.model
+    return any(covers(record, commit=one, branch=base.branch, model=model) for one in (commit, base.head))
 
 
 def _without_curves(verdict: Verdict) -> Verdict:
-    import msgspec
-
     return msgspec.structs.replace(verdict, curves=())
 
 

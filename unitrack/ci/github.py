@@ -32,6 +32,7 @@ class Pull(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     head_sha: str
     head_repository: int | None
+    base_repository: int
     base_ref: str
     base_sha: str
     merge_commit: str | None
@@ -147,6 +148,7 @@ def _pull(tree: dict[str, Any]) -> Pull:
         state=tree["state"],
         head_sha=head["sha"],
         head_repository=head["repo"]["id"] if head["repo"] else None,
+        base_repository=base["repo"]["id"],
         base_ref=base["ref"],
         base_sha=base["sha"],
         merge_commit=tree.get("merge_commit_sha"),

@@ -11,7 +11,7 @@ import msgspec
 
 from unitrack.ci.runner import Annotation
 from unitrack.gate.verdict import exit_code
-from unitrack.report import markdown
+from unitrack.report import markdown, summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LONGEST_BODY", "Places", "Publication", "check_bodies", "of_verdict", "status_body", "without_verdict"]
 
-LONGEST_BODY = 65_000  # characters; GitHub takes 65,536 of a comment and 65,535 of a check's summary
+LONGEST_BODY = 60_000
+"""Characters; GitHub takes 65,536 of a comment and 65,535 of a check's summary, and markers have to fit in, too."""
+
 _LONGEST_STATUS = 140
 _LONGEST_MESSAGE = 2_000
 _PER_REQUEST = 50  # annotations
@@ -40,7 +42,10 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is said about one gate. `blocks` tells whether the candidate is kept out."""
+    """All that is said about one gate. `blocks` tells whether the candidate is kept out.
+
+    `report` fits into a comment, `long_report` into a job's summary.
+    """
 
     outcome: Literal["pass", "fail", "undecided", "none"]
     blocks: bool
@@ -48,6 +53,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     sentence: str
     report: str
+    long_report: str
     annotations: tuple[Annotation, ...] = ()
     waived: tuple[str, ...] = ()
     outputs: Mapping[str, str] = {}
@@ -62,14 +68,15 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 
 def of_verdict(verdict: Verdict, *, places: Places, self_reported: bool = False) -> Publication:
     """Say what a verdict says."""
-    text = markdown.render(verdict)
+    said = f"{_SELF_REPORTED}\n" if self_reported else ""
     return Publication(
         outcome=verdict.outcome,
         blocks=verdict.outcome == "fail" or (verdict.outcome == "undecided" and verdict.blocks),
         exit_code=exit_code(verdict),
         title=_TITLES[verdict.outcome],
         sentence=_plain(verdict.summary, 500),
-        report=_fitting(f"{_SELF_REPORTED}\n{text}" if self_reported else text, verdict),
+        report=said + markdown.render(verdict, limit=LONGEST_BODY - len(said)),
+        long_report=said + summary.render(verdict),
         annotations=tuple(_annotations(verdict, places)),
         waived=tuple(one.name for one in verdict.metrics if one.waived is not None),
         outputs={
@@ -83,13 +90,15 @@ def of_verdict(verdict: Verdict, *, places: Places, self_reported: bool = False)
 def without_verdict(reason: str, *, places: Places) -> Publication:
     """Say that there is no verdict and why; that is never a pass."""
     short = _plain(reason, _LONGEST_MESSAGE)
+    report = f"## ⛔ {_TITLES['none']}\n\n{markdown.escape(short)}\n\nNothing was judged, so nothing is let in.\n"
     return Publication(
         outcome="none",
         blocks=True,
         exit_code=4,
         title=_TITLES["none"],
         sentence=short,
-        report=f"## ⛔ {_TITLES['none']}\n\n{markdown.escape(short)}\n\nNothing was judged, so nothing is let in.\n",
+        report=report,
+        long_report=report,
         annotations=(
             Annotation(level="failure", path=places.file, line=places.gate, title=_TITLES["none"], message=short),
         ),
@@ -151,16 +160,6 @@ def _shown(one: Annotation) -> dict[str, Any]:
         "title": one.title,
         "message": one.message,
     }
-
-
-def _fitting(report: str, verdict: Verdict) -> str:
-    """Return the report, or of one that no comment holds, what it comes to."""
-    if len(report) <= LONGEST_BODY:
-        return report
-    return (
-        f"## {_TITLES[verdict.outcome]}\n\n{markdown.escape(_plain(verdict.summary, 2000))}\n\n"
-        f"The report has {len(report):,} characters, too many for a comment: it is beside the verdict.\n"
-    )
 
 
 def _plain(text: str, longest: int) -> str:

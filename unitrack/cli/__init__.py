@@ -46,6 +46,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("waive", "Let a failed metric through, for a reason and a time."),
     ("promote", "Let a model version take an alias, with a verdict that passed it."),
     ("report", "Write a verdict as Markdown, HTML, JUnit, SARIF and more."),
+    ("ci", "Report a verdict to GitHub or GitLab."),
     ("plugins", "List plugins and what they add."),
     ("doctor", "Check settings, store and plugins."),
 )

@@ -97,6 +97,12 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True):
         found = _git(self.root, "grep", "-lzI", "-e", f"^{_LFS}", commit, "--")
         return tuple(entry.partition(":")[2] for entry in found.stdout.split("\0") if entry)
 
+    def fetch(self, remote: str, ref: str) -> None:
+        """Fetch what `ref` leads to; no branch moves. Raises EvidenceError."""
+        done = _git(self.root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", remote, ref)
+        if done.returncode != 0:
+            raise EvidenceError(f"{ref} can't be fetched from {remote}: {_complaint(done)}")
+
     def add_worktree(self, path: Path, commit: str) -> None:
         """Check a commit out into a new folder, without running the repository's hooks. Raises EvidenceError."""
         done = _git(
