@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from unitrack.gate.decide import MetricEvidence, decide, overall, settled
-from unitrack.gate.decision import MetricDecision
+from unitrack.gate.decision import MetricDecision, SliceDecision
 from unitrack.gate.policy import MetricPolicy, Policy
 from unitrack.gate.rules import is_rule, judged_by
 from unitrack.hookspecs import GateFinding
@@ -84,3 +87,18 @@ def test_rules_are_asked_by_name_and_see_the_metrics_alone() -> None:
     made = judged_by({"b": Looks(()), "a": Looks(())}, PASSED)
     assert [one.name for one in made] == ["acc", "a: gap", "b: gap"]
     assert seen == [1, 1]
+
+
+def test_the_rule_of_the_documentation_works() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
+    code = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "GateFinding" in block)
+    scope: dict[str, Any] = {}
+    exec(code, scope)
+    (rule,) = scope["unitrack_register_gate_rules"]()
+    groups = tuple(
+        SliceDecision(column="sex", value=value, size=300, decision="reported", reason="Shown.", candidate_mean=mean)
+        for value, mean in (("f", 0.7), ("m", 0.9))
+    )
+    judged_ = judged_by({"fairness": rule}, [msgspec.structs.replace(PASSED[0], slices=groups)])
+    assert (overall(judged_), judged_[1].name) == ("fail", "fairness: acc")
+    assert len(judged_by({"fairness": rule}, PASSED)) == 1

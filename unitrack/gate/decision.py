@@ -114,8 +114,9 @@ class MetricDecision(msgspec.Struct, frozen=True, kw_only=True):
     their mean (two-sided 90 %). `margin` is in the metric's unit; `margin_reason` says where an automatic one is
     from. `detectable` is the smallest drop this many seeds would show; `seeds_needed` says how many would let an
     unchanged candidate pass. `decided_at` is the number of pairs after which it was decided, `correlation` that of
-    both sides over seeds, `spent_pass` and `spent_fail` the error rates used up by the looks. `waived` is the id
-    of a waiver that lets a failed metric through.
+    both sides over seeds, `spent_pass` and `spent_fail` the error rates used up by the looks. Without a margin, tests
+    and looks are about the distance to `minimum` or `maximum`. `waived` is the id of a waiver that lets a failed
+    metric through.
     """
 
     name: str
