@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from unitrack.cli import installed_version
+from unitrack.cli import calibrate, installed_version
 from unitrack.cli._gating import (
     Judging,
     base_ref,
@@ -32,8 +32,9 @@ from unitrack.files import write_atomic
 from unitrack.gate.baseline import WINNERS_CURSE, Baseline, find_baseline, recorded_runs
 from unitrack.gate.engine import Contender, Course, Plan, Surroundings, conclude, in_turns, pursue
 from unitrack.gate.evaluate import Evaluator
+from unitrack.gate.history import known_noise
 from unitrack.gate.keys import Attempt, Attempts, question_of, series_of, verdict_key
-from unitrack.gate.past import place_of
+from unitrack.gate.past import earlier_differences, place_of
 from unitrack.gate.policy import in_words, policy_digest
 from unitrack.gate.requirements import check
 from unitrack.gate.statistics import require_scipy
@@ -49,6 +50,7 @@ from unitrack.rerun.runner import Rerunner, choose_seeds
 
 if TYPE_CHECKING:
     from unitrack.cli._gating import Waiving
+    from unitrack.gate.decision import Noise
     from unitrack.reader import RunView
     from unitrack.rerun.job import Job, JobResult
 
@@ -201,16 +203,25 @@ class _Gate:
         jobs = [job for seed in seeds for job in self._jobs(plan, seed)]
         question = question_of(series, jobs, seeds, repetition=repetition)
         self._attempt = Attempt(question=question, seeds=seeds, repetition=repetition, key=attempts.key_of(question))
+        place = place_of({job.commit: f"{job.executor}: {job.fingerprint}" for job in agreed})
         pinned = [job.fingerprint if job.executor != "process" else None for job in agreed]
         plan = msgspec.structs.replace(
             plan,
             seeds=seeds,
             attempt=attempts.number(question),
-            place=place_of({job.commit: f"{job.executor}: {job.fingerprint}" for job in agreed}),
+            place=place,
+            noise=self._noise(plan, place, [job.key for job in jobs if job.commit == plan.candidate.commit]),
             images=(pinned[0], pinned[-1] if len(pinned) > 1 else None),
         )
         self.key = verdict_key(question, plan.attempt, plan.noise)
         return plan
+
+    def _noise(self, plan: Plan, place: str, own: list[str]) -> dict[str, Noise]:
+        """Return what earlier gates and calibrations at this place know of the noise, this candidate's own left out."""
+        earlier = earlier_differences(
+            self._settings.store, plan.policy, place=place, evaluated=self._evaluator is not None, without=own
+        )
+        return known_noise(earlier, cap=plan.policy.history)
 
     def known(self, plan: Plan) -> Verdict | None:
         """Return the verdict that this question got before, if it is still there and whole."""
@@ -293,3 +304,6 @@ def _show(console: Console, verdict: Verdict) -> None:
             console.print(table(block.columns, rows, right=block.right))
         else:
             console.print(block.text, style=block.style)
+
+
+command.add_command(calibrate.command)

@@ -84,7 +84,8 @@ def _same_measure(one: MetricPolicy, other: MetricPolicy) -> bool:
 
 def _verdicts(store: Path) -> list[_Past]:
     found = []
-    for path in store.glob("gate/*/verdict.json"):
+    # Calibrations have the same fields: pairs of one commit tell of the noise like any other.
+    for path in (*store.glob("gate/*/verdict.json"), *store.glob("gate/calibration-*/calibration.json")):
         try:
             if path.stat().st_size <= _LARGEST:
                 found.append(msgspec.json.decode(path.read_bytes(), type=_Past))
