@@ -202,7 +202,7 @@ def verify_attestation(
     """
     statement = decode(data, source=source)
     wrong = [*_about_subject(statement, digest, tree, policy_sha256), *_about_result(statement.predicate)]
-    if verdict is not None:
+    if verdict is not None and not wrong:
         wrong += _about_verdict(statement, verdict)
     if wrong:
         raise EvidenceError(f"{source} does not hold: {'; '.join(wrong)}")
