@@ -50,6 +50,13 @@ def test_a_candidate_that_holds_up_passes(project: Path) -> None:
     assert {run.captures["git"]["commit"] for run in runs} == {candidate, verdict.baseline.commit}
 
 
+def test_a_policy_that_asks_for_slices_is_refused_instead_of_half_obeyed(project: Path) -> None:
+    with Path("unitrack.toml").open("a") as file:
+        file.write('examples = "accuracy"\nslices = ["country"]\nslices_gate = true\n')
+    done = gate()
+    assert done.exit_code == 2 and "does not judge" in done.stderr
+
+
 def test_both_sides_train_in_turns(project: Path) -> None:
     commit("Better", LEVEL="0.92")
     lines = [line.split(": ")[0] for line in gate("--seeds", "2").stderr.splitlines() if line.startswith("[")]

@@ -53,11 +53,14 @@ _SPLIT_OFF = (
     "librt.so.1",
     "libutil.so.1",
 )  # once apart from libc; wheels ask for them
+# A folder for what is alive and locks in files, for each its own: one that begins would take the common ones from the others.
 _PODMAN = """\
 [engine]
+tmp_dir = "{at}/tmp"
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+lock_type = "file"
 {init}
 [containers]
 default_ulimits = ["nofile=20000:20000", "nproc=4096:4096"]
@@ -65,8 +68,8 @@ default_ulimits = ["nofile=20000:20000", "nproc=4096:4096"]
 _STORAGE = """\
 [storage]
 driver = "overlay"
-graphroot = "{at}/graph"
-runroot = "{at}/run"
+graphroot = "{graph}/graph"
+runroot = "{run}/run"
 """
 _REGISTRIES = """\
 unqualified-search-registries = []
@@ -128,9 +131,11 @@ def open_podman(folder: Path, registry: str) -> Iterator[Engine]:
     at = folder / "podman"
     at.mkdir(parents=True)
     init = shutil.which("catatonit")
+    # A socket's path has at most 107 bytes, and podman waits 20 s for one that could not be made.
+    short = Path(tempfile.mkdtemp(prefix="ut-"))
     files = {
-        "CONTAINERS_CONF": _PODMAN.format(init=f'init_path = "{init}"' if init else ""),
-        "CONTAINERS_STORAGE_CONF": _STORAGE.format(at=at),
+        "CONTAINERS_CONF": _PODMAN.format(init=f'init_path = "{init}"' if init else "", at=short),
+        "CONTAINERS_STORAGE_CONF": _STORAGE.format(graph=at, run=short),
         "CONTAINERS_REGISTRIES_CONF": _REGISTRIES.format(registry=registry),
     }
     variables = {}
@@ -144,6 +149,8 @@ def open_podman(folder: Path, registry: str) -> Iterator[Engine]:
     finally:
         engine.call("rm", "--all", "--force", "--time=0", check=False)
         _unmount_below(at)
+        _unmount_below(short)
+        shutil.rmtree(short, ignore_errors=True)
 
 
 @contextmanager

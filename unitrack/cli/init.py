@@ -49,11 +49,18 @@ _TAIL = """\
 # inputs = []                  # files and folders the training reads
 # timeout = 3600               # seconds for one job
 # env = []                     # variables that jobs may see
+# executor = "process"         # process | container, which needs a section [train.container]
 
 # What a candidate must reach to replace the production model.
 # [gate]
 # model = "my-model"
 # seeds = 5                    # at most
+# baseline = "rerun"           # rerun: train it again, too | recorded: use the runs it was registered with
+# missing_baseline = "block"   # without a production version: block | neutral
+# broken_baseline = "block"    # when it no longer trains: block | neutral | recorded
+# undecided = "neutral"        # neutral: let it in | block: keep it out
+# history = 20                 # how much the noise of earlier gates counts, in degrees of freedom
+# require = []                 # facts that runs must have recorded, such as "data.version"
 # [[gate.metrics]]
 # name = "val/accuracy"
 # goal = "maximize"            # maximize | minimize
