@@ -286,3 +286,12 @@ def test_sending_does_not_need_a_network_and_costs_little_time(offline, runs, mo
     began = time.monotonic()
     assert runs.send(offline)[0].state == "sent"
     assert time.monotonic() - began < 10
+
+
+def test_a_link_that_an_offline_run_cannot_make_is_told(offline, runs):
+    weights = runs.put(b"weights")
+    writer = runs.writer("one")
+    writer.append(events.Artifact, name="net", kind="model", digest=weights, size=7)
+    writer.seal("finished")
+    assert runs.send(offline, options={"link": {"net": "wandb-registry-model/net"}})[0].state == "sent"
+    assert ("lineage", "net") in runs.lowered

@@ -121,6 +121,19 @@ def test_a_live_run_goes_on_where_it_stood(double, runs):
     assert double.runs["one"]["state"] == "failed"
 
 
+def test_a_model_is_linked_into_its_collection_with_its_aliases_and_no_other_is(double, runs):
+    weights = runs.put(b"weights")
+    writer = runs.writer("one")
+    for name in ("net", "other"):
+        writer.append(events.Artifact, name=name, kind="model", digest=weights, size=7, aliases=["best"])
+    writer.seal("finished")
+    for _ in range(2):
+        (result,) = runs.send(double, options={"link": {"net": "wandb-registry-model/net"}})
+        assert result.state == "sent", result
+        runs.forget()
+    assert double.linked == [("works-org/wandb-registry-model/net", "artifact-0", ["best"])]
+
+
 def test_an_artifact_that_another_run_logged_is_an_input(double, runs):
     weights = runs.put(b"weights")
     first = runs.writer("first")

@@ -284,7 +284,9 @@ class Double:
         return {"project": {"artifact": self.told(found[-1]) if found else None}}
 
     def on_artifact_membership_by_name(self, given):
-        found = self.on_artifact_by_name(given)["project"]["artifact"]
+        place = f"{given['entity']}/{given['project']}/{given['name'].partition(':')[0]}"
+        linked = [self.told(self.artifact(key)) for collection, key, _ in self.linked if collection == place]
+        found = linked[-1] if linked else self.on_artifact_by_name(given)["project"]["artifact"]
         if found is None:
             return {"project": {"artifactCollectionMembership": None}}
         collection = {**found["artifactSequence"], "__typename": "ArtifactSequence"}
@@ -294,6 +296,21 @@ class Double:
             "artifact": found,
         }  # fmt: skip
         return {"project": {"artifactCollectionMembership": made}}
+
+    def on_fetch_org_info_from_entity(self, given):
+        """Say in which organization an entity is: registries belong to that, not to the team."""
+        organization = {"name": "works", "orgEntity": {"name": "works-org"}}
+        return {"entity": {"name": given["entity"], "organization": organization, "user": None}}
+
+    def on_link_artifact(self, given):
+        given = given.get("input", given)
+        found = self.artifact(given.get("artifactId") or given.get("artifactID"))
+        place = f"{given['entityName']}/{given['projectName']}/{given['artifactPortfolioName']}"
+        aliases = sorted(one["alias"] for one in given.get("aliases") or [])
+        if (place, found["id"]) not in [one[:2] for one in self.linked]:
+            self.linked.append((place, found["id"], aliases))
+        answer = {"versionIndex": 0, "artifactMembership": None}
+        return {"linkArtifact": answer, "result": answer}
 
     def on_use_artifact(self, given):
         self.used.append(given.get("input", given)["artifactID"])

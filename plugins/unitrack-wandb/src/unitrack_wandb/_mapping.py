@@ -355,6 +355,7 @@ class Mapper:
                 event.uri,
                 aliases,
                 {**event.metadata, "unitrack": told},
+                event.name,
             )
         )
 

@@ -235,6 +235,9 @@ class OfflineRun:
             record.alert.title, record.alert.text, record.alert.level = op.title, op.text, op.level
         elif isinstance(op, LogArtifactOp):
             record.artifact.CopyFrom(self._artifact(op))
+            if op.original in self._options.link:
+                trouble = "an offline run can't link an artifact into a collection"
+                lowerings.decide("lineage", op.original, trouble=trouble, remedy="the artifact itself is there")
         elif isinstance(op, InputOp):
             trouble = "an offline run can't name another's artifact as its input"
             remedy = "it is in the config under unitrack.inputs"

@@ -218,6 +218,9 @@ class OnlineRun:
             artifact.wait(timeout=int(self._options.timeout * 30))
         except (TimeoutError, ValueError) as error:
             raise RetryableError(f"{self._server.where} has not committed the artifact {op.name}: {error}") from error
+        collection = self._options.link.get(op.original)
+        if collection is not None:  # a version is in a collection once, however often it is linked
+            self._run.link_artifact(artifact, collection, aliases=list(op.aliases))
 
     def _use_artifact(self, op: InputOp, lowerings: Lowerings) -> None:
         wanted = f"{op.name}:{op.aliases[0] if op.aliases else 'latest'}"

@@ -36,6 +36,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The run's group unless given."""
     job_type: str | None = None
     notes: str | None = None
+    link: dict[str, str] = {}
+    """Names of artifacts to the collections each version is linked into, such as `wandb-registry-model/digits`."""
     timeout: float = 20.0
     """Seconds until an answer of the server is given up."""
     batch: int = 1000

@@ -78,6 +78,7 @@ class LogArtifactOp(NamedTuple):
     uri: str | None
     aliases: tuple[str, ...]
     metadata: dict[str, Any]
+    original: str
 
 
 class InputOp(NamedTuple):
