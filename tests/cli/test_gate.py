@@ -57,6 +57,15 @@ def test_a_policy_that_asks_for_slices_is_refused_instead_of_half_obeyed(project
     assert done.exit_code == 2 and "does not judge" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["terminal", "markdown", "summary", "html", "junit", "sarif", "json"])
+def test_a_verdict_of_a_gate_is_reported_in_every_format(project: Path, name: str) -> None:
+    commit("Worse", LEVEL="0.5")
+    assert gate().exit_code == 1
+    done = CliRunner().invoke(main, ["report", str(only_verdict(project)), "--format", name])
+    assert done.exit_code == 0, done.output
+    assert "acc" in done.stdout and "fail" in done.stdout.lower()
+
+
 def test_both_sides_train_in_turns(project: Path) -> None:
     commit("Better", LEVEL="0.92")
     lines = [line.split(": ")[0] for line in gate("--seeds", "2").stderr.splitlines() if line.startswith("[")]

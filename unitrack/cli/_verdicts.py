@@ -1,15 +1,19 @@
-"""The verdicts of a store, newest first, and how `gate --history` shows them."""
+"""How commands show a verdict, and the verdicts of a store, newest first."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from unitrack.cli._output import Console, emit, note, styled, table
-from unitrack.report.terminal import style_of
+from unitrack.report.terminal import Grid, blocks, style_of
 
-__all__ = ["PastVerdict", "past_verdicts", "show_history"]
+if TYPE_CHECKING:
+    from unitrack.gate.verdict import Verdict
+
+__all__ = ["PastVerdict", "past_verdicts", "show_history", "show_verdict"]
 
 _LARGEST = 16 << 20  # bytes
 _NAMED = 3
@@ -127,3 +131,13 @@ def _row(one: PastVerdict, console: Console) -> tuple[object, ...]:
 def _some(names: tuple[str, ...]) -> str | None:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more or None
+
+
+def show_verdict(console: Console, verdict: Verdict) -> None:
+    """Print a verdict's blocks."""
+    for block in blocks(verdict):
+        if isinstance(block, Grid):
+            rows = ((*row[:-1], styled(row[-1], style)) for row, style in zip(block.rows, block.styles, strict=True))
+            console.print(table(block.columns, rows, right=block.right))
+        else:
+            console.print(block.text, style=block.style)

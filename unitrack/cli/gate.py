@@ -23,9 +23,9 @@ from unitrack.cli._gating import (
     waive,
     waived_anew,
 )
-from unitrack.cli._output import Console, emit, json_option, note, styled, table
+from unitrack.cli._output import emit, json_option, note
 from unitrack.cli._training import TrainingProgress, make_executor, make_rerunner, stopped_in_order, warn_of
-from unitrack.cli._verdicts import show_history
+from unitrack.cli._verdicts import show_history, show_verdict
 from unitrack.config import Settings, load_settings
 from unitrack.errors import ConfigError, EvidenceError
 from unitrack.files import write_atomic
@@ -44,7 +44,6 @@ from unitrack.plugins import load_plugins
 from unitrack.reader import get_run
 from unitrack.registry import Registry
 from unitrack.report import markdown
-from unitrack.report.terminal import Grid, blocks
 from unitrack.rerun.git import Repository, find_repository
 from unitrack.rerun.runner import Rerunner, choose_seeds
 
@@ -289,21 +288,12 @@ def _finish(verdict: Verdict, settings: Settings, *, report: Path | None, as_jso
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(report, text.encode())
-    emit(verdict, as_json=as_json, render=lambda console: _show(console, verdict))
+    emit(verdict, as_json=as_json, render=lambda console: show_verdict(console, verdict))
     if as_json:
         warn_of(verdict.warnings)
     note(f"verdict: {path}\nreport: {report or beside}")
     load_plugins(settings).notify("unitrack_verdict_reached", verdict=path, outcome=verdict.outcome)
     click.get_current_context().exit(exit_code(verdict))
-
-
-def _show(console: Console, verdict: Verdict) -> None:
-    for block in blocks(verdict):
-        if isinstance(block, Grid):
-            rows = ((*row[:-1], styled(row[-1], style)) for row, style in zip(block.rows, block.styles, strict=True))
-            console.print(table(block.columns, rows, right=block.right))
-        else:
-            console.print(block.text, style=block.style)
 
 
 command.add_command(calibrate.command)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unitrack.cli._output import console_for, note, styled, table
+from unitrack.cli._output import console_for, note
+from unitrack.cli._verdicts import show_verdict
 from unitrack.errors import PluginError, UsageError
 from unitrack.files import write_atomic
 from unitrack.gate.verdict import Verdict, read_verdict
 from unitrack.plugins import load_plugins
-from unitrack.report.terminal import Grid, blocks
 
 if TYPE_CHECKING:
     from unitrack.hookspecs import ReportFormat
@@ -40,7 +40,7 @@ def command(*, verdict: Path, name: str, output: Path | None) -> None:
     """
     read = read_verdict(verdict)
     if name == "terminal" and output is None:
-        _show(read)
+        show_verdict(console_for(sys.stdout), read)
         return
     made = _render(_format(name), read)
     if output is None:
@@ -75,13 +75,3 @@ def _write(output: Path, data: bytes) -> None:
         write_atomic(output, data)
     except OSError as error:
         raise UsageError(f"--output {output}: can't be written: {error.strerror}") from error
-
-
-def _show(verdict: Verdict) -> None:
-    console = console_for(sys.stdout)
-    for block in blocks(verdict):
-        if isinstance(block, Grid):
-            rows = ((*row[:-1], styled(row[-1], style)) for row, style in zip(block.rows, block.styles, strict=True))
-            console.print(table(block.columns, rows, right=block.right))
-        else:
-            console.print(block.text, style=block.style)
