@@ -31,7 +31,7 @@ def test_a_training_killed_in_the_middle_is_killed_in_its_files_with_all_it_logg
     Path("deeper/train.py").write_text(TRAIN)
     training = subprocess.Popen([sys.executable, "train.py"], stdout=subprocess.PIPE, text=True, cwd="deeper")
     assert training.stdout.readline() == "far enough\n"
-    _until(lambda: logdir.own("position.json", "live").exists())
+    _until(lambda: logdir.own("position.json", "live").exists() and logdir.own("run.json", "live").exists())
     assert logdir.document("run.json", "live")["status"] is None
     training.send_signal(signal.SIGKILL)
     training.wait()

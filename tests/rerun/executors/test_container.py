@@ -140,7 +140,7 @@ def test_inputs_can_be_read_where_they_are_and_not_written(run: Run, tmp_path: P
     (data / "x.csv").write_text("1,2")
     ended, log = run(f"print(open('{data}/x.csv').read()); open('{data}/x.csv', 'w')", inputs=(data,))
     assert ended.code == 1
-    assert log.startswith("1,2")  # an engine may join both streams within a line
+    assert "1,2" in log  # an engine joins both streams, in either order
     assert "Read-only" in log
     assert (data / "x.csv").read_text() == "1,2"
 
