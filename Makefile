@@ -58,6 +58,7 @@ lock: $(LOCK)/.ready ## Pin what pyproject.toml asks for, for Python 3.10 and la
 	$(COMPILE) --group test --extra gate --extra query --extra pandas --extra arrow -o constraints/test.txt
 	$(COMPILE) --group demo --extra gate --extra query -c constraints/test.txt -o constraints/demo.txt
 	$(COMPILE) --group bench -o constraints/bench.txt
+	$(COMPILE) --group build --extra gate -c constraints/test.txt -o constraints/action.txt
 
 schemas: $(TEST)/.ours ## Make the schemas from the types
 	@$(TEST)/bin/python -m unitrack.schemas
