@@ -25,6 +25,7 @@ from unitrack.gate import waivers
 from unitrack.gate.policy import make_policy
 from unitrack.gate.verdict import Verdict, read_verdict
 from unitrack.rerun.git import find_repository
+from unitrack.rerun.runner import log_tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,7 @@ __all__ = [
     "show_release_note",
 ]
 
+_ERROR = "unitrack: error: "
 _BOUND_TO_EVENT = ("pull_request", "pull_request_target", "merge_group", "push")
 
 
@@ -57,6 +59,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     posts: tuple[Kind, ...] = ()
     names: Names
     patience: float = 300.0
+    gate_log: Path | None = None
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -132,9 +135,14 @@ def merged_pull() -> tuple[int, str] | None:
     return (found[0].number, context.head_sha) if found else None
 
 
-def fetch_head(settings: Settings, remote: str, number: int) -> None:
-    """Fetch the head of a pull request, which a squash or a rebase leaves out of the branch. Raises EvidenceError."""
-    find_repository(settings.root).fetch(remote, f"refs/pull/{number}/head")
+def fetch_head(settings: Settings, remote: str, number: int, *, unless: str | None = None) -> None:
+    """Fetch the head of a pull request, which a squash or a rebase leaves out of the branch. Raises EvidenceError.
+
+    Nothing is fetched if the commit `unless` is here.
+    """
+    repository = find_repository(settings.root)
+    if unless is None or not repository.has(unless):
+        repository.fetch(remote, f"refs/pull/{number}/head")
 
 
 def show_release_note(folder: Path) -> None:
@@ -208,8 +216,16 @@ def _judged(options: Options, places: Places, commits: frozenset[str]) -> Public
                 f"{' or '.join(sorted(one[:12] for one in commits))}: gate this commit"
             )
     except EvidenceError as error:
-        return publication.without_verdict(str(error), places=places)
+        return publication.without_verdict(_last_error(options.gate_log) or str(error), places=places)
     return publication.of_verdict(verdict, places=places)
+
+
+def _last_error(log: Path | None) -> str | None:
+    """Return what a gate ended with, by its own output; None if that doesn't tell."""
+    if log is None or not log.is_file():
+        return None
+    said = [line for line in log_tail(log, 200) if line.startswith(_ERROR)]
+    return said[-1].removeprefix(_ERROR) if said else None
 
 
 def newest(settings: Settings) -> Path:
@@ -320,10 +336,12 @@ def _in_repository(path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def broken_settings(error: UnitrackError) -> None:
-    """Show a fault of the settings at its line, where the runner puts it on the page."""
-    if os.environ.get("GITHUB_ACTIONS") == "true" and isinstance(error, ConfigError):
+def broken_settings(error: ConfigError) -> None:
+    """Show a fault of the settings at its line, where the runner puts it on the page, and in the job's summary."""
+    if os.environ.get("GITHUB_ACTIONS") == "true":
         file = _in_repository(Path(error.file)) if error.file else "unitrack.toml"
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            runner.write_summary(summary, publication.without_verdict(str(error), places=Places(file=file)).report)
         one = runner.Annotation(
             level="failure", path=file, line=error.line or 1, title="unitrack: settings", message=str(error)
         )

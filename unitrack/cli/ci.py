@@ -17,7 +17,7 @@ from unitrack.cli._output import note
 from unitrack.cli._reporting import Options
 from unitrack.config import load_settings
 from unitrack.errors import ConfigError, EvidenceError, UsageError
-from unitrack.gate.verdict import read_verdict
+from unitrack.gate.verdict import Verdict, read_verdict
 
 __all__ = ["command"]
 
@@ -60,6 +60,8 @@ def command(
 @click.option("--author", default=BOT, show_default=True, metavar="LOGIN", help="Whose comments are ours.")
 @click.option("--label", default="gate-waived", show_default=True, metavar="NAME", help="Marks a waived failure.")
 @click.option("--patience", type=click.FloatRange(min=0), default=300.0, show_default=True, help="Seconds for retries.")
+@click.option("--gate-log", type=_file, metavar="FILE", help="What the gate said; told where it left no verdict.")
+@click.option("--enforce", is_flag=True, help="End with 1 if the candidate is kept out.")
 @click.option("--exit-code", is_flag=True, help="End as `unitrack gate` does: 0 pass, 1 fail, 3 undecided.")
 @click.option("--dry-run", is_flag=True, help="Print all that would be posted, and post nothing.")
 def report(
@@ -72,6 +74,8 @@ def report(
     author: str,
     label: str,
     patience: float,
+    gate_log: Path | None,
+    enforce: bool,
     exit_code: bool,
     dry_run: bool,
 ) -> None:
@@ -92,6 +96,7 @@ def report(
         posts=tuple(cast("Kind", one) for one in posts),
         names=Names(gate=gate, author=author, label=label or None),
         patience=patience,
+        gate_log=gate_log,
     )
     if dry_run:
         said, code = _reporting.rehearse(options, number=pull_request), 0
@@ -99,7 +104,8 @@ def report(
         said, code = _reporting.report_on_gitlab(options)
     else:
         said, code = _reporting.report_on_github(options)
-    click.get_current_context().exit(code or (said.exit_code if exit_code else 0))
+    wanted = said.exit_code if exit_code else int(enforce and said.blocks)
+    click.get_current_context().exit(code or wanted)
 
 
 @command.command()
@@ -120,6 +126,7 @@ def collect(*, verdict: Path | None, output: Path) -> None:
 @_verdict
 @click.option("--model", metavar="NAME", help="The model; [gate].model unless given.")
 @click.option("--run", "run_id", metavar="RUN", help="Register this run's model first.")
+@click.option("--register", is_flag=True, help="Register the model of the verdict's first run first.")
 @click.option("--alias", default="production", show_default=True, metavar="NAME", help="What the version becomes.")
 @click.option(
     "--remote", default="origin", show_default=True, metavar="NAME", help="Where the gated commit is fetched."
@@ -133,6 +140,7 @@ def promote(
     verdict: Path | None,
     model: str | None,
     run_id: str | None,
+    register: bool,
     alias: str,
     remote: str,
     output: Path | None,
@@ -148,7 +156,10 @@ def promote(
         note("no pull request was merged by this push: nothing is promoted")
         return
     number, sha = merged
-    _reporting.fetch_head(load_settings(), remote, number)
+    judged = None if verdict is None else read_verdict(verdict)
+    _reporting.fetch_head(load_settings(), remote, number, unless=None if judged is None else judged.candidate.commit)
+    if register:
+        run_id = run_id or _first_run(judged)
     folder = output or Path("promotion")
     context.invoke(
         promoting.command,
@@ -162,3 +173,12 @@ def promote(
         dry_run=dry_run,
     )
     _reporting.show_release_note(folder)
+
+
+def _first_run(verdict: Verdict | None) -> str:
+    """Return the run of the candidate's first seed: which of its models is promoted must not be a choice."""
+    if verdict is None:
+        raise UsageError("--register needs --verdict FILE: the model is that of its first run")
+    if not verdict.candidate.runs:
+        raise EvidenceError("the verdict names no run of the candidate: there is no model to register")
+    return verdict.candidate.runs[0].run

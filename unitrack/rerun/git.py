@@ -29,6 +29,10 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True):
             return done.stdout.strip()
         raise UsageError(f"{ref!r} names no commit in {self.root}: {self._why_unknown()}")
 
+    def has(self, commit: str) -> bool:
+        """Tell whether a commit is here."""
+        return _git(self.root, "cat-file", "-e", "--end-of-options", f"{commit}^{{commit}}").returncode == 0
+
     def _why_unknown(self) -> str:
         if self.is_shallow():
             return "this clone is shallow, fetch the rest with `git fetch --unshallow` (in CI: fetch-depth 0)"
