@@ -37,13 +37,14 @@ class SessionServices:
         self._captures: Captures | None = None
         self._console: ConsoleCapture | None = None
         self._plugins: Plugins | None = None
+        self._settings: Settings | None = None
         self._backends: tuple[str, ...] = ()
 
     # -- beginning -------------------------------------------------------------------------------
 
     def begin(self, run: Run, settings: Settings, plugins: Plugins | None) -> None:
         """Start what goes on beside training."""
-        self._begun, self._plugins = True, plugins
+        self._begun, self._plugins, self._settings = True, plugins, settings
         if settings.console:
             self._start_console(run)
         if settings.mode == "online" and settings.backends and settings.dispatch == "auto":
@@ -148,21 +149,16 @@ class SessionServices:
         raise UsageError(f"no run in {self._store} has logged an artifact {reference!r}")
 
     def find_model(self, reference: str) -> Found:
-        """Resolve `NAME@ALIAS` or `NAME:VERSION` in the local registry."""
-        from unitrack.journal.layout import registry_dir
-        from unitrack.reader import get_run
-        from unitrack.registry import Registry
+        """Resolve `NAME@ALIAS` or `NAME:VERSION` in the registry of the settings."""
+        from unitrack.config import load_settings
+        from unitrack.registry import open_registry
+        from unitrack.registry.using import obtain
 
-        version = Registry(registry_dir(self._store)).get(reference)
-        if version.digest is None:
-            raise UsageError(f"{reference} was registered without a model artifact: register it with --artifact")
-        tree, size = False, None
-        for artifact in get_run(version.run, dir=self._store).artifacts:
-            if artifact.digest == version.digest:
-                tree, size = artifact.tree, artifact.size
+        settings = self._settings or load_settings(overrides={"dir": self._store})
+        model = obtain(open_registry(settings), reference, self._store)
         return Found(
-            name=version.artifact or version.name, kind="model", digest=version.digest, size=size, tree=tree,
-            origin=f"{version.name}:{version.version}",
+            name=model.version.artifact or model.version.name, kind="model", digest=model.digest, size=model.size,
+            tree=model.tree, origin=model.version.reference,
         )  # fmt: skip
 
     def to_json(self, value: object) -> Any:

@@ -290,6 +290,12 @@ class _Keys(msgspec.Struct, frozen=True, kw_only=True):
     backends: Mapping[str, BackendSettings] = {}
     """The trackers to send runs to, by name."""
 
+    registry: _Name = "local"
+    """The model registry: `local` is the store's own, any other a plugin's."""
+
+    registries: Mapping[str, Mapping[str, Any]] = {}
+    """Options of registries, by name; each plugin checks its own."""
+
     train: TrainSettings | None = None
     """How to run the training again."""
 

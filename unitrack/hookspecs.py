@@ -159,6 +159,16 @@ class ReportFormat(Protocol):
         ...
 
 
+class RegistryFactory(Protocol):
+    """Makes one kind of registry; `name` is what the key `registry` of the settings says."""
+
+    name: str
+
+    def open(self, options: Mapping[str, Any]) -> Any:
+        """Return a `unitrack.registry.Registry` for the section `[registries.NAME]`. Raises ConfigError."""
+        ...
+
+
 class ExecutorFactory(Protocol):
     """Makes one kind of executor; `name` is what the key `executor` of `[train]` says."""
 
@@ -261,13 +271,13 @@ class HookSpecs(Protocol):  # a Protocol, so that specifications need no body
         """
 
     @hookspec
-    def unitrack_register_registries(self) -> Iterable[Any]:
-        """Return model registries beside the local one, objects with a `name`.
+    def unitrack_register_registries(self) -> Iterable[RegistryFactory]:
+        """Return factories of model registries beside the local one.
 
         Called in the process of commands, and in training by `use_model`. An exception ends the command or
         the call with its reason.
 
-        Example: `return [MlflowRegistry()]`
+        Example: `return [MlflowRegistryFactory()]`
         """
 
     @hookspec

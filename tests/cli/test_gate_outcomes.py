@@ -14,7 +14,7 @@ import unitrack
 from unitrack.cli import main
 from unitrack.gate.keys import spent
 from unitrack.gate.verdict import Verdict, read_verdict
-from unitrack.registry import Registry
+from unitrack.registry import LocalRegistry
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_a_named_baseline_that_is_not_there_is_no_evidence(project: Path) -> Non
 def broken_baseline(root: Path, policy: str) -> None:
     """Leave a production commit that no longer trains, and a candidate that does."""
     broken = edit("train.py", "import os, random, sys", "import os, random, sys, gone_package")
-    registry = Registry(root / ".unitrack/registry", identity=lambda: "test")
+    registry = LocalRegistry(root / ".unitrack/registry", identity=lambda: "test")
     registry.register("toy", run="second", commit=broken)
     registry.set_alias("toy", "staging", 2, reason="tried")
     registry.set_alias("toy", "production", 2, reason="good")
@@ -180,7 +180,7 @@ def record(root: Path) -> None:
     done = CliRunner().invoke(main, ["rerun", "HEAD"], prog_name="unitrack")
     assert done.exit_code == 0, done.output
     run = next(view.id for view in unitrack.runs() if view.params["seed"] == 0)
-    registry = Registry(root / ".unitrack/registry", identity=lambda: "test")
+    registry = LocalRegistry(root / ".unitrack/registry", identity=lambda: "test")
     registry.register("toy", run=run, commit=git("rev-parse", "HEAD"))
     registry.set_alias("toy", "staging", 2, reason="tried")
     registry.set_alias("toy", "production", 2, reason="good")

@@ -68,7 +68,7 @@ def test_every_line_behind_a_mark_is_valid_when_the_mark_is_taken_off(folder):
     text = re.sub(r"(?m)^# (?=\[|\w+ = )", "", settings_text("x"))
     (folder / "unitrack.toml").write_text(text)
     found = load_settings(folder, {})
-    own = ("backends", "train.container", "evaluate")  # sections on pages of their own
+    own = ("backends", "registries", "train.container", "evaluate")  # sections on pages of their own
     assert [key for key, source in found.sources.items() if source == "default" and not key.startswith(own)] == []
 
 

@@ -196,4 +196,16 @@ def test_a_registry_needs_no_run_to_be_read(ask: Ask, store: Path) -> None:
 
 
 def test_the_command_is_the_group() -> None:
-    assert sorted(models.command.commands) == ["alias", "history", "list", "register", "rollback", "show", "stage"]
+    commands = ["alias", "history", "list", "register", "rollback", "show", "stage", "sync"]
+    assert sorted(models.command.commands) == commands
+
+
+def test_a_registry_that_nobody_offers_says_what_there_is(ask: Ask, store: Path) -> None:
+    from unitrack.errors import PluginError
+
+    answer = ask("sync", "local", "nowhere", fails=PluginError)
+    assert "no registry 'nowhere' can be used in this Python, found: local" in str(answer.exception)
+
+
+def test_a_registry_is_not_mirrored_into_itself(ask: Ask, store: Path) -> None:
+    ask("sync", "local", "local", fails=UsageError)

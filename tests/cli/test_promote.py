@@ -25,7 +25,7 @@ from unitrack.cli import main
 from unitrack.gate.attestation import verify_attestation
 from unitrack.gate.verdict import read_verdict
 from unitrack.gate.waivers import WAIVER_FILE
-from unitrack.registry import ModelVersion, Registry
+from unitrack.registry import LocalRegistry, ModelVersion
 
 LOGS_A_MODEL = TRAIN + (
     '    with open("model.txt", "w") as file:\n        file.write(f"{LEVEL} {seed}")\n'
@@ -71,8 +71,8 @@ def promote(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["promote", *arguments], prog_name="unitrack")
 
 
-def registry(root: Path) -> Registry:
-    return Registry(root / ".unitrack/registry", identity=lambda: "test")
+def registry(root: Path) -> LocalRegistry:
+    return LocalRegistry(root / ".unitrack/registry", identity=lambda: "test")
 
 
 def production(root: Path) -> ModelVersion:

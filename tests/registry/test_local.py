@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from unitrack.errors import RegistryError, UsageError
-from unitrack.registry import ModelRegistry, Registry, check_model_name, parse_reference
-from unitrack.registry.local import whoever_runs_this
+from unitrack.registry import LocalRegistry, Registry, check_model_name, parse_reference
+from unitrack.registry.base import whoever_runs_this
 from unitrack.registry.lock import exclusive
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -33,15 +33,15 @@ class Clock:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "registry", clock=Clock(), identity=lambda: "Ada")
+def registry(tmp_path: Path) -> LocalRegistry:
+    return LocalRegistry(tmp_path / "registry", clock=Clock(), identity=lambda: "Ada")
 
 
-def test_it_is_a_model_registry(registry: Registry) -> None:
-    assert isinstance(registry, ModelRegistry)
+def test_it_is_a_model_registry(registry: LocalRegistry) -> None:
+    assert isinstance(registry, Registry)
 
 
-def test_a_version_reads_back_as_it_was_registered(registry: Registry) -> None:
+def test_a_version_reads_back_as_it_was_registered(registry: LocalRegistry) -> None:
     made = registry.register(
         "digits",
         run="run-1",
@@ -57,14 +57,14 @@ def test_a_version_reads_back_as_it_was_registered(registry: Registry) -> None:
     assert (made.by, made.time, made.aliases) == ("Ada", NOON + timedelta(minutes=1), ("latest",))
 
 
-def test_versions_and_models_are_listed_in_order(registry: Registry) -> None:
+def test_versions_and_models_are_listed_in_order(registry: LocalRegistry) -> None:
     for name in ("zebra", "digits", "digits"):
         registry.register(name, run="run-1")
     assert registry.models() == ("digits", "zebra")
     assert [version.reference for version in registry.versions("digits")] == ["digits:1", "digits:2"]
 
 
-def test_an_empty_registry_has_no_models_and_makes_no_folder(registry: Registry) -> None:
+def test_an_empty_registry_has_no_models_and_makes_no_folder(registry: LocalRegistry) -> None:
     assert registry.models() == ()
     assert registry.find("digits@production") is None
     with pytest.raises(RegistryError, match="no model 'digits'; it has none yet"):
@@ -72,7 +72,7 @@ def test_an_empty_registry_has_no_models_and_makes_no_folder(registry: Registry)
     assert not registry.folder.exists()
 
 
-def test_find_answers_none_where_get_raises(registry: Registry) -> None:
+def test_find_answers_none_where_get_raises(registry: LocalRegistry) -> None:
     registry.register("digits", run="run-1")
     assert registry.find("digits@production") is None
     with pytest.raises(RegistryError, match="none of its versions is in a stage"):
@@ -80,14 +80,14 @@ def test_find_answers_none_where_get_raises(registry: Registry) -> None:
     assert registry.find("digits@latest") == registry.get("digits")
 
 
-def test_find_does_not_hide_a_damaged_file(registry: Registry) -> None:
+def test_find_does_not_hide_a_damaged_file(registry: LocalRegistry) -> None:
     registry.register("digits", run="run-1")
     (registry.folder / "digits.json").write_bytes(b"{")
     with pytest.raises(RegistryError, match="not JSON"):
         registry.find("digits@production")
 
 
-def test_a_damaged_file_is_never_overwritten(registry: Registry) -> None:
+def test_a_damaged_file_is_never_overwritten(registry: LocalRegistry) -> None:
     registry.register("digits", run="run-1")
     (registry.folder / "digits.json").write_bytes(b"{")
     with pytest.raises(RegistryError, match="not JSON"):
@@ -95,7 +95,7 @@ def test_a_damaged_file_is_never_overwritten(registry: Registry) -> None:
     assert (registry.folder / "digits.json").read_bytes() == b"{"
 
 
-def test_promotion_and_rollback_leave_their_history(registry: Registry) -> None:
+def test_promotion_and_rollback_leave_their_history(registry: LocalRegistry) -> None:
     for number in (1, 2):
         registry.register("digits", run=f"run-{number}")
         registry.set_stage("digits", number, "staging", reason="gate passed")
@@ -109,7 +109,7 @@ def test_promotion_and_rollback_leave_their_history(registry: Registry) -> None:
     assert times == sorted(times)
 
 
-def test_aliases_come_with_their_version(registry: Registry) -> None:
+def test_aliases_come_with_their_version(registry: LocalRegistry) -> None:
     registry.register("digits", run="run-1")
     registry.register("digits", run="run-2")
     assert registry.set_alias("digits", "champion", 1, reason="best").aliases == ("champion",)
@@ -118,13 +118,13 @@ def test_aliases_come_with_their_version(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "\n\x00"])
-def test_a_change_without_a_reason_is_refused(registry: Registry, reason: str) -> None:
+def test_a_change_without_a_reason_is_refused(registry: LocalRegistry, reason: str) -> None:
     registry.register("digits", run="run-1")
     with pytest.raises(RegistryError, match="needs a reason"):
         registry.set_stage("digits", 1, "staging", reason=reason)
 
 
-def test_what_people_write_is_kept_on_one_line_without_control_characters(registry: Registry) -> None:
+def test_what_people_write_is_kept_on_one_line_without_control_characters(registry: LocalRegistry) -> None:
     registry.register("digits", run="run-1", by="Eve\x1b[2J\nRoot", commit="abc\n", metrics={"a\tb": 1.0})
     registry.set_alias("digits", "champion", 1, reason="first\nsecond \ud800")
     assert registry.get("digits").by == "Eve [2J Root"
@@ -135,7 +135,7 @@ def test_what_people_write_is_kept_on_one_line_without_control_characters(regist
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../up", "a/b", "a\\b", "a b", "a@b", "a:b", ".hidden", "-x", "ä", "x" * 129, "a\n", "a\0"]
 )
-def test_no_name_leads_out_of_the_folder(registry: Registry, name: str) -> None:
+def test_no_name_leads_out_of_the_folder(registry: LocalRegistry, name: str) -> None:
     for call in (registry.versions, registry.history, registry.get, lambda n: registry.register(n, run="run-1")):
         with pytest.raises(RegistryError):
             call(name)
@@ -148,7 +148,7 @@ def test_names_of_windows_devices_are_refused_everywhere(name: str) -> None:
         check_model_name(name)
 
 
-def test_names_that_differ_in_case_alone_are_refused(registry: Registry) -> None:
+def test_names_that_differ_in_case_alone_are_refused(registry: LocalRegistry) -> None:
     registry.register("Digits", run="run-1")
     with pytest.raises(RegistryError, match="use 'Digits' or another name"):
         registry.register("digits", run="run-1")
@@ -165,19 +165,19 @@ def test_a_reference_that_is_none_is_refused(reference: str) -> None:
 @pytest.mark.parametrize(
     "alias", ["", "a b", "a.b", "a/b", "x" * 256, "v1", "V12", "latest", "LATEST", "Staging", "a\n"]
 )
-def test_aliases_follow_the_rules_of_mlflow(registry: Registry, alias: str) -> None:
+def test_aliases_follow_the_rules_of_mlflow(registry: LocalRegistry, alias: str) -> None:
     registry.register("digits", run="run-1")
     with pytest.raises(RegistryError):
         registry.set_alias("digits", alias, 1, reason="x")
     assert len(registry.history("digits")) == 1
 
 
-def test_a_bad_run_id_is_refused(registry: Registry) -> None:
+def test_a_bad_run_id_is_refused(registry: LocalRegistry) -> None:
     with pytest.raises(UsageError, match="can't be a run id"):
         registry.register("digits", run="../../etc")
 
 
-def test_a_write_that_fails_changes_nothing(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_changes_nothing(registry: LocalRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     registry.register("digits", run="run-1")
     before = (registry.folder / "digits.json").read_bytes()
 
@@ -192,7 +192,7 @@ def test_a_write_that_fails_changes_nothing(registry: Registry, monkeypatch: pyt
     assert registry.register("digits", run="run-2").version == 2
 
 
-def test_only_the_model_is_left_for_git_to_see(registry: Registry) -> None:
+def test_only_the_model_is_left_for_git_to_see(registry: LocalRegistry) -> None:
     registry.register("digits", run="run-1")
     assert [path.name for path in registry.folder.iterdir() if not path.name.startswith(".")] == ["digits.json"]
 
@@ -210,9 +210,9 @@ def test_without_git_it_is_the_login_name(tmp_path: Path, monkeypatch: pytest.Mo
     assert whoever_runs_this(tmp_path) == "ada"
 
 
-def test_a_lock_held_for_too_long_names_its_holder(registry: Registry) -> None:
+def test_a_lock_held_for_too_long_names_its_holder(registry: LocalRegistry) -> None:
     registry.register("digits", run="run-1")
-    hasty = Registry(registry.folder, timeout=0.05)
+    hasty = LocalRegistry(registry.folder, timeout=0.05)
     with exclusive(registry.folder / ".digits.lock", timeout=1):
         with pytest.raises(RegistryError, match=rf"held for 0.05 s by process {os.getpid()} on .*try again"):
             hasty.register("digits", run="run-2")
@@ -228,7 +228,7 @@ def test_an_error_inside_lets_the_lock_go(tmp_path: Path) -> None:
         pass
 
 
-def test_two_branches_that_register_meet_in_a_conflict_that_says_how_to_go_on(registry: Registry) -> None:
+def test_two_branches_that_register_meet_in_a_conflict_that_says_how_to_go_on(registry: LocalRegistry) -> None:
     folder = registry.folder
 
     def git(*words: str, check: bool = True) -> None:
@@ -256,15 +256,15 @@ def test_two_branches_that_register_meet_in_a_conflict_that_says_how_to_go_on(re
 
 
 @pytest.fixture
-def start(registry: Registry) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+def start(registry: LocalRegistry) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def popen(code: str) -> subprocess.Popen[str]:
         head = f"""
             import sys
             from pathlib import Path
-            from unitrack.registry import Registry
-            registry = Registry(Path({str(registry.folder)!r}), identity=lambda: "process", timeout=120)
+            from unitrack.registry import LocalRegistry
+            registry = LocalRegistry(Path({str(registry.folder)!r}), identity=lambda: "process", timeout=120)
         """
         lines = "\n".join(line.strip() for line in head.splitlines()) + code
         pipe = subprocess.PIPE
@@ -279,7 +279,7 @@ def start(registry: Registry) -> Iterator[Callable[[str], subprocess.Popen[str]]
 
 
 def test_two_hundred_registrations_from_eight_processes_are_all_there(
-    registry: Registry, start: Callable[[str], subprocess.Popen[str]]
+    registry: LocalRegistry, start: Callable[[str], subprocess.Popen[str]]
 ) -> None:
     code = 'print("ready", flush=True); sys.stdin.read(1)\n'
     code += 'for i in range(25): registry.register("digits", run=f"run-{i}")\n'
@@ -301,7 +301,7 @@ def test_two_hundred_registrations_from_eight_processes_are_all_there(
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 @pytest.mark.parametrize("place", ["os.replace", "os.fsync", "tempfile.mkstemp"])
 def test_a_writer_killed_in_the_middle_leaves_the_file_whole_and_the_lock_free(
-    registry: Registry, start: Callable[[str], subprocess.Popen[str]], place: str
+    registry: LocalRegistry, start: Callable[[str], subprocess.Popen[str]], place: str
 ) -> None:
     registry.register("digits", run="run-1")
     before = (registry.folder / "digits.json").read_bytes()
@@ -314,7 +314,7 @@ def test_a_writer_killed_in_the_middle_leaves_the_file_whole_and_the_lock_free(
     assert process.stdout is not None
     assert process.stdout.readline() == "there\n"
     with pytest.raises(RegistryError, match=f"held for 0.05 s by process {process.pid}"):
-        Registry(registry.folder, timeout=0.05).register("digits", run="run-3")
+        LocalRegistry(registry.folder, timeout=0.05).register("digits", run="run-3")
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
     assert (registry.folder / "digits.json").read_bytes() == before
@@ -325,7 +325,7 @@ def test_a_writer_killed_in_the_middle_leaves_the_file_whole_and_the_lock_free(
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 def test_writers_killed_at_any_moment_lose_nothing_that_was_acknowledged(
-    registry: Registry, start: Callable[[str], subprocess.Popen[str]]
+    registry: LocalRegistry, start: Callable[[str], subprocess.Popen[str]]
 ) -> None:
     code = 'while True: print(registry.register("digits", run="run-1").version, flush=True)\n'
     acknowledged: list[int] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from unitrack.cli import main
-from unitrack.registry import Registry
+from unitrack.registry import LocalRegistry
 
 __all__ = ["DRAW", "SETTINGS", "TRAIN", "commit", "edit", "gate", "git", "make_project", "only_verdict"]
 
@@ -78,7 +78,7 @@ def make_project(root: Path, *, settings: str = SETTINGS, train: str = TRAIN) ->
     git("init", "-q", "-b", "main")
     git("add", ".")
     git("commit", "-qm", "Train")
-    registry = Registry(root / ".unitrack/registry", identity=lambda: "test")
+    registry = LocalRegistry(root / ".unitrack/registry", identity=lambda: "test")
     registry.register("toy", run="first", commit=git("rev-parse", "HEAD"))
     registry.set_alias("toy", "staging", 1, reason="tried")
     registry.set_alias("toy", "production", 1, reason="good")

@@ -39,10 +39,9 @@ from unitrack.gate.policy import in_words, policy_digest
 from unitrack.gate.requirements import check
 from unitrack.gate.statistics import require_scipy
 from unitrack.gate.verdict import Verdict, exit_code, read_verdict, verdict_path, write_verdict
-from unitrack.journal import layout
 from unitrack.plugins import load_plugins
 from unitrack.reader import get_run
-from unitrack.registry import Registry
+from unitrack.registry import open_registry
 from unitrack.report import markdown
 from unitrack.rerun.git import Repository, find_repository
 from unitrack.rerun.runner import Rerunner, choose_seeds
@@ -66,6 +65,7 @@ __all__ = ["command"]
 @click.option("--policy-ref", metavar="REF", help="Take [gate] as REF has it; in CI, as the base branch has it.")
 @click.option("--branch", metavar="NAME", help="The candidate's branch, for waivers; never one a stranger named.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write the report as Markdown here, too.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write verdict.json and report.md in here, too.")
 @click.option("--fresh", is_flag=True, help="Train again even if an equal job succeeded before; another attempt.")
 @click.option("--explain", is_flag=True, help="Say the policy in words and end.")
 @click.option("--history", is_flag=True, help="List the verdicts of this store and end.")
@@ -82,6 +82,7 @@ def command(
     policy_ref: str | None,
     branch: str | None,
     report: Path | None,
+    output: Path | None,
     fresh: bool,
     explain: bool,
     history: bool,
@@ -116,7 +117,7 @@ def command(
         verdict = waived_anew(verdict, waiving)
     else:
         verdict = gate.judge(plan, waiving)
-    _finish(verdict, settings, report=report, as_json=as_json)
+    _finish(verdict, settings, report=report, output=output, as_json=as_json)
 
 
 def _local_branch(repository: Repository, candidate: str) -> str | None:
@@ -160,7 +161,7 @@ class _Gate:
     def plan(self, candidate: str, baseline: str | None, seeds: tuple[int, ...], *, fresh_seeds: bool) -> Plan:
         """Settle all that can be settled before training."""
         policy = self._judging.policy
-        registry = Registry(layout.registry_dir(self._settings.store))
+        registry = open_registry(self._settings)
         found = find_baseline(baseline, policy.model, registry=registry, repository=self._repository)
         commit = self._repository.commit(candidate)
         recorded = self._recorded(found) if policy.baseline == "recorded" and found.missing is None else {}
@@ -280,11 +281,13 @@ class _Gate:
         )
 
 
-def _finish(verdict: Verdict, settings: Settings, *, report: Path | None, as_json: bool) -> None:
+def _finish(verdict: Verdict, settings: Settings, *, report: Path | None, output: Path | None, as_json: bool) -> None:
     """Write the verdict and its report, show it, and exit with its code."""
     text = markdown.render(verdict)
     path = verdict_path(settings.store, verdict.key[:16])
     beside = write_verdict(path, verdict, text)
+    if output is not None:
+        write_verdict(output / path.name, verdict, text)
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(report, text.encode())

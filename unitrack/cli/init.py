@@ -29,6 +29,7 @@ project = {project}
 # strict = false               # raise in training what would be a warning
 # console = false              # keep what the process prints
 # capture = ["git", "environment", "hardware"]
+# registry = "local"           # where models are registered: the store's own, or a plugin's such as "mlflow"
 # processors = []              # names of plugins' processors that see each event before it is written
 
 # One section for each tracker that runs are sent to; `unitrack plugins` lists the backends there are.

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from unitrack.cli._mirroring import sync
 from unitrack.cli._output import Console, emit, json_option, note, store_option, styled, table
 from unitrack.config import load_settings
 from unitrack.errors import RegistryError, UsageError
-from unitrack.journal.layout import create_store, registry_dir
-from unitrack.registry import STAGES, Change, ModelVersion, Registry, Stage, parse_reference
+from unitrack.journal.layout import create_store
+from unitrack.registry import STAGES, Change, ModelVersion, Registry, Stage, open_registry, parse_reference
 
 if TYPE_CHECKING:
+    from unitrack.config import Settings
     from unitrack.reader import RunView
 
 __all__ = ["command", "register_run"]
@@ -27,8 +29,8 @@ _STYLES = {"production": "green", "staging": "yellow", "retired": "dim"}
 def command() -> None:
     """List, register and promote models.
 
-    A version is named by NAME (the latest), NAME@ALIAS or NAME:3. The registry is a folder of
-    JSON files in the store, made to be committed to git.
+    A version is named by NAME (the latest), NAME@ALIAS or NAME:3. The registry is a folder of JSON files in the
+    store, made to be committed to git, unless the setting `registry` names another.
     """
 
 
@@ -50,7 +52,7 @@ def list_models(*, directory: Path | None, as_json: bool) -> None:
 
     def render(console: Console) -> None:
         if not found:
-            console.print(f"no models in {registry.folder}: `unitrack models register NAME --run RUN` adds one")
+            console.print(f"no models in {registry.where}: `unitrack models register NAME --run RUN` adds one")
             return
         columns = ("model", "latest", "production", "staging", "registered", "aliases")
         console.print(table(columns, (_overview_row(row, console) for row in found)))
@@ -100,9 +102,11 @@ def register(
 
     Digest, commit and summary metrics are taken from the run.
     """
+    settings = _settings(directory)
     version = register_run(
-        _store(directory), name, run_id, artifact=artifact, commit=commit, description=description, by=by
-    )
+        open_registry(settings), settings.store, name, run_id,
+        artifact=artifact, commit=commit, description=description, by=by,
+    )  # fmt: skip
     click.echo(version.reference)
 
 
@@ -190,7 +194,11 @@ def history(*, name: str, directory: Path | None, as_json: bool) -> None:
     emit(entries, as_json=as_json, render=render)
 
 
+command.add_command(sync)
+
+
 def register_run(
+    registry: Registry,
     store: Path,
     name: str,
     run_id: str,
@@ -208,7 +216,7 @@ def register_run(
         note(f"unitrack: warning: run {view.id} is {view.status}, not finished")
     found = _model_artifact(view, artifact)
     create_store(store)
-    return Registry(registry_dir(store)).register(
+    return registry.register(
         name,
         run=view.id,
         artifact=None if found is None else found.name,
@@ -220,12 +228,12 @@ def register_run(
     )
 
 
-def _store(directory: Path | None) -> Path:
-    return load_settings(overrides={"dir": directory}).store
+def _settings(directory: Path | None) -> Settings:
+    return load_settings(overrides={"dir": directory})
 
 
 def _registry(directory: Path | None) -> Registry:
-    return Registry(registry_dir(_store(directory)))
+    return open_registry(_settings(directory))
 
 
 def _overviews(registry: Registry) -> tuple[list[dict[str, Any]], list[RegistryError]]:

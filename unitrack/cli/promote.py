@@ -28,8 +28,8 @@ from unitrack.gate.verdict import encode as encode_verdict
 from unitrack.journal import layout
 from unitrack.journal.seal import verify_run
 from unitrack.reader import get_run
-from unitrack.registry import ModelVersion, Registry, check_model_name
-from unitrack.registry.local import whoever_runs_this
+from unitrack.registry import ModelVersion, check_model_name, open_registry
+from unitrack.registry.base import whoever_runs_this
 from unitrack.registry.lock import exclusive
 from unitrack.report import release_note
 from unitrack.rerun.git import Repository, find_repository
@@ -82,7 +82,7 @@ def command(
     desk = _Desk(settings, repository, ref=ref, policy_ref=policy_ref, alias=alias)
     name = check_model_name(model or desk.judging.policy.model or _no_model())
     path = verdict or desk.newest(name)
-    with _alone(desk.registry, name, dry=dry_run or verify is not None):
+    with _alone(settings, name, dry=dry_run or verify is not None):
         claim = desk.claim(read_verdict(path), name, number=number, run=run_id, dry=dry_run or verify is not None)
         registers = claim.version is None and run_id is not None and dry_run
         problems = [*refusals(claim, registers=registers), *desk.contradictions(claim)]
@@ -140,12 +140,13 @@ def _show(console: Console, result: Promotion, *, moved: bool) -> None:
 
 
 @contextmanager
-def _alone(registry: Registry, model: str, *, dry: bool) -> Iterator[None]:
+def _alone(settings: Settings, model: str, *, dry: bool) -> Iterator[None]:
     """Keep other promotions of the model out, so that two with one baseline can't both go through."""
-    if dry or not registry.folder.is_dir():
+    folder = layout.registry_dir(settings.store)
+    if dry or not folder.is_dir():
         yield
         return
-    with exclusive(registry.folder / f".promote-{model.lower()}.lock", timeout=_PATIENCE, doing="another promotion"):
+    with exclusive(folder / f".promote-{model.lower()}.lock", timeout=_PATIENCE, doing="another promotion"):
         yield
 
 
@@ -159,7 +160,7 @@ class _Desk:
         self._merged = self._revision(repository.commit(ref))
         self._policy_ref = repository.commit(policy_ref or ref)
         self.judging: Judging = make_judging(settings, lambda: repository, file=None, ref=self._policy_ref)
-        self.registry = Registry(layout.registry_dir(settings.store))
+        self.registry = open_registry(settings)
 
     def _revision(self, commit: str) -> Revision:
         try:
@@ -197,7 +198,7 @@ class _Desk:
         version = self._version(claim, number, run)
         if version is None and run is not None and not dry:
             refused = refusals(claim, registers=True)
-            version = None if refused else register_run(self._settings.store, model, run)
+            version = None if refused else register_run(self.registry, self._settings.store, model, run)
         return msgspec.structs.replace(claim, version=version, version_source=self._source(version))
 
     def _version(self, claim: Claim, number: int | None, run: str | None) -> ModelVersion | None:
@@ -275,7 +276,7 @@ class _Desk:
         attestation, beside = folder / "attestation.json", folder / "release-note.md"
         data = encode(statement)
         self._verified(claim, version, data, str(attestation))
-        who, why = whoever_runs_this(self.registry.folder), reason_of(claim, words)
+        who, why = whoever_runs_this(self._settings.store), reason_of(claim, words)
         previous = self._previous(claim, version)
         note_text = release_note.render(
             statement, claim.verdict, alias=claim.alias, previous=previous, reason=words, who=who

@@ -14,7 +14,7 @@ from unitrack.config import Settings, load_settings
 from unitrack.errors import EvidenceError, UsageError
 from unitrack.files import write_atomic
 from unitrack.gate.waivers import WAIVER_FILE, WaiverRecord, decode, encode, make_waiver, parse_expiry
-from unitrack.registry.local import utc_now, whoever_runs_this
+from unitrack.registry.base import utc_now, whoever_runs_this
 from unitrack.registry.lock import exclusive
 from unitrack.rerun.git import Repository, find_repository
 

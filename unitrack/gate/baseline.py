@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from unitrack.errors import ConfigError, EvidenceError, RegistryError, UnitrackError, UsageError
+from unitrack.errors import ConfigError, EvidenceError, UnitrackError, UsageError
 from unitrack.gate.engine import Contender
 from unitrack.rerun.job import JobResult
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unitrack.reader import RunView
-    from unitrack.registry import ModelRegistry, ModelVersion
+    from unitrack.registry import ModelVersion, Registry
     from unitrack.rerun.git import Repository
 
 __all__ = ["WINNERS_CURSE", "Baseline", "find_baseline", "recorded_runs"]
@@ -35,9 +35,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     missing: str | None = None
 
 
-def find_baseline(
-    reference: str | None, model: str | None, *, registry: ModelRegistry, repository: Repository
-) -> Baseline:
+def find_baseline(reference: str | None, model: str | None, *, registry: Registry, repository: Repository) -> Baseline:
     """Return the baseline that `reference` names, the model's production version for None.
 
     A production version that was never set is `missing`, whatever else can't be had raises EvidenceError.
@@ -47,7 +45,7 @@ def find_baseline(
     wanted = reference or f"{model}@production"
     if not _names_a_model(wanted):
         return Baseline(contender=Contender(commit=repository.commit(wanted), reference=wanted))
-    version = _find(registry, wanted)
+    version = registry.find(wanted)
     if version is None and reference is None:
         return Baseline(contender=Contender(commit="", reference=wanted), missing=_how_to_register(wanted))
     if version is None:
@@ -64,18 +62,6 @@ def _of_version(version: ModelVersion, reference: str, repository: Repository) -
         raise EvidenceError(f"the commit of {version.reference} is not here: {error}") from error
     contender = Contender(commit=commit, reference=reference, model=version.reference)
     return Baseline(contender=contender, version=version)
-
-
-def _find(registry: ModelRegistry, reference: str) -> ModelVersion | None:
-    """Return the version, None if the registry has none of that name; a damaged registry is an error."""
-    find = getattr(registry, "find", None)
-    if find is not None:
-        found: ModelVersion | None = find(reference)
-        return found
-    try:
-        return registry.get(reference)
-    except RegistryError:
-        return None
 
 
 def _how_to_register(reference: str) -> str:

@@ -145,13 +145,14 @@ class ObjectStore:
         `tree=None` an object that reads as a manifest is taken as one.
         """
         target = Path(destination)
-        if self._is_tree(digest) if tree is None else tree:
+        if self.is_tree(digest) if tree is None else tree:
             restore_tree(self.manifest(digest), self.get, target)
         else:
             restore_file(self.get(digest), digest, target)
         return target
 
-    def _is_tree(self, digest: str) -> bool:
+    def is_tree(self, digest: str) -> bool:
+        """Tell whether an object reads as a stored folder. Raises UsageError if it isn't here."""
         with self.get(digest).open("rb") as file:
             if not file.read(16).startswith(b'{"files":['):
                 return False

@@ -1,6 +1,6 @@
 """What can be done to a model: pure functions from one state to the next.
 
-Each returns the very state it was given if nothing would change, so that doing a thing twice
+Each but `redo` returns the very state it was given if nothing would change, so that doing a thing twice
 leaves one trace in the history. Each raises RegistryError if the rules forbid it.
 """
 
@@ -21,6 +21,7 @@ __all__ = [
     "Stamp",
     "delete_alias",
     "new_model",
+    "redo",
     "register",
     "replay",
     "resolve",
@@ -176,6 +177,20 @@ def rollback(model: ModelFile, stamp: Stamp) -> ModelFile:
         reason=stamp.reason,
     )
     return _enter(_retire_holder(model, f"rolled back to version {version}", stamp), change)
+
+
+def redo(model: ModelFile, change: Change, record: VersionRecord) -> ModelFile:
+    """Make a change that another registry has in its history, word for word; `record` is its version there."""
+    if change.action == "register":
+        fresh = msgspec.structs.replace(record, stage=None)
+        return msgspec.structs.replace(model, versions=(*model.versions, fresh), history=(*model.history, change))
+    if change.action == "alias" and change.alias is not None:
+        aliases = {**model.aliases, change.alias: change.version}
+        return msgspec.structs.replace(model, aliases=aliases, history=(*model.history, change))
+    if change.action == "delete_alias":
+        aliases = {alias: number for alias, number in model.aliases.items() if alias != change.alias}
+        return msgspec.structs.replace(model, aliases=aliases, history=(*model.history, change))
+    return _enter(model, change)
 
 
 def resolve(model: ModelFile, reference: Reference) -> VersionRecord:

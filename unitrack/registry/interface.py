@@ -1,4 +1,4 @@
-"""What a model registry is: the words every registry shares, and the contract of its calls.
+"""The words every model registry shares.
 
 A reference names one version: `digits` or `digits@latest` (the highest version),
 `digits:3` (version 3), `digits@production` (the version of that alias or life-cycle stage).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, get_args
 
 import msgspec
 
@@ -18,7 +18,6 @@ from unitrack.errors import RegistryError
 __all__ = [
     "LATEST",
     "STAGES",
-    "ModelRegistry",
     "ModelVersion",
     "Number",
     "Reference",
@@ -72,42 +71,6 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     alias: str | None = None
     version: int | None = None
-
-
-@runtime_checkable
-class ModelRegistry(Protocol):
-    """A registry behind the neutral model. Every call raises RegistryError if it can't be done as asked."""
-
-    def register(
-        self,
-        name: str,
-        *,
-        run: str,
-        artifact: str | None = None,
-        digest: str | None = None,
-        commit: str | None = None,
-        metrics: Mapping[str, float] = {},
-        description: str = "",
-        by: str | None = None,
-    ) -> ModelVersion:
-        """Add the next version of a model, making the model if it is new; numbers count from 1, none comes twice."""
-        ...
-
-    def models(self) -> tuple[str, ...]:
-        """Return the names of all models, sorted."""
-        ...
-
-    def versions(self, name: str) -> tuple[ModelVersion, ...]:
-        """Return all versions of a model, oldest first."""
-        ...
-
-    def get(self, reference: str) -> ModelVersion:
-        """Return the version that a reference such as `digits@production` names."""
-        ...
-
-    def set_alias(self, name: str, alias: str, version: int, *, reason: str, by: str | None = None) -> ModelVersion:
-        """Make an alias name this version from now on. A life-cycle stage as alias follows the stages' rules."""
-        ...
 
 
 def check_model_name(name: str) -> str:
