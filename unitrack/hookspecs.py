@@ -75,7 +75,11 @@ class Processor(Protocol):
 
 
 class DatasetVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """Which version of which data a path or URI names."""
+    """Which version of which data a path or URI names.
+
+    `version` is the system's own word for it (a commit, a revision, a number), the same for the same bytes and never a
+    name that moves. `digest` is `<algorithm>:<hex>` over the content where the system has one (`md5:...`, `sha256:...`).
+    """
 
     uri: str
     version: str
@@ -89,7 +93,11 @@ class DatasetResolver(Protocol):
     name: str
 
     def resolve(self, uri: str) -> DatasetVersion | None:
-        """Return the version of `uri`, or None when it isn't this system's."""
+        """Return the version of `uri`, or None when it isn't this system's. Answer within seconds, hash no data.
+
+        `uri` has a scheme (`s3://...`), or is the absolute path of a file or folder, which may not be there: the
+        system may know the version of what nobody has fetched yet. Raise what you like: it is told in words.
+        """
         ...
 
 
@@ -256,7 +264,8 @@ class HookSpecs(Protocol):  # a Protocol, so that specifications need no body
         """Return resolvers of data versions, asked in order until one knows.
 
         Called in the training process by `log_dataset`, which loads the plugins if one has this hook, and by
-        commands. An exception leaves the version out.
+        `unitrack lock`, `rerun` and `gate` for each of `[train].inputs`. An exception leaves the version out in
+        training, and ends a command with its reason: data of unknown version is no evidence.
 
         Example: `return [DvcResolver()]`
         """
