@@ -78,7 +78,7 @@ class DatasetVersion(msgspec.Struct, frozen=True, kw_only=True):
     """Which version of which data a path or URI names.
 
     `version` is the system's own word for it (a commit, a revision, a number), the same for the same bytes and never a
-    name that moves. `digest` is `<algorithm>:<hex>` over the content where the system has one (`md5:...`, `sha256:...`).
+    name that moves. `digest` is `<algorithm>:<hex>` over the content where the system has one, such as `md5:...`.
     """
 
     uri: str
