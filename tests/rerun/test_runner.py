@@ -45,7 +45,7 @@ class Training:
             journal.write_bytes(journal.read_bytes().replace(b'"acc":0.9', b'"acc":1.9'))
         if self.spoil == "input":
             (place.folder / "data.csv").write_text("changed by training")
-        return Exit(code=0, seconds=0.5)
+        return Exit(code=0, seconds=0.5, image="sha256:" + "a" * 64, hardware="x86_64, Fast CPU")
 
 
 @pytest.fixture
@@ -83,6 +83,15 @@ def test_a_job_that_logs_a_finished_run_is_evidence(settings: Settings) -> None:
     view = get_run(result.run, dir=settings.store)
     assert view.summary["acc"] == 0.91
     assert log_tail(runner.log(result)) == ("training ",)
+
+
+def test_a_result_keeps_the_image_and_the_class_of_the_machine_it_came_of(settings: Settings) -> None:
+    results = []
+    for _ in range(2):  # run, then known
+        runner = rerunner(settings, Training())
+        results.append(runner.run(runner.job(head(settings), 1)))
+    assert [result.cached for result in results] == [False, True]
+    assert {(result.image, result.hardware) for result in results} == {("sha256:" + "a" * 64, "x86_64, Fast CPU")}
 
 
 def test_an_equal_job_is_not_repeated_unless_it_shall_be_fresh(settings: Settings) -> None:

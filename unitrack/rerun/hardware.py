@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from unitrack.capture.hardware import HardwareCollector
@@ -12,7 +13,18 @@ _MOVING = ("machine", "cpu", "gpus", "gpu_driver")  # memory, cores and load mov
 
 
 def hardware_class(facts: dict[str, Any] | None = None) -> str:
-    """Return architecture, processor, GPUs and their driver in words; machines of one class are compared."""
-    known = HardwareCollector().collect() if facts is None else facts
+    """Return architecture, processor, GPUs and their driver in words; machines of one class are compared.
+
+    Without `facts`, as a run captures them, it is this machine's.
+    """
+    return _this_machine() if facts is None else _words(facts)
+
+
+@cache
+def _this_machine() -> str:
+    return _words(HardwareCollector().collect())
+
+
+def _words(known: dict[str, Any]) -> str:
     words = (known.get(name) for name in _MOVING)
     return ", ".join(" + ".join(map(str, word)) if isinstance(word, list) else str(word) for word in words if word)

@@ -49,7 +49,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a job ended. `run` is evidence only if `ok`; otherwise `reason` says in words what is missing."""
+    """How a job ended. `run` is evidence only if `ok`; otherwise `reason` says in words what is missing.
+
+    `image` is the digest of the image it ran in and `hardware` the class of the machine, as its executor told them.
+    """
 
     key: str
     commit: str
@@ -61,6 +64,8 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     reason: str | None = None
     cached: bool = False
+    image: str | None = None
+    hardware: str | None = None
 
 
 def fixed_environment(seed: int, allowed: dict[str, str]) -> tuple[tuple[str, str], ...]:

@@ -138,6 +138,8 @@ class Rerunner:
             log=place.log.relative_to(self.store).as_posix(),
             exit_code=ended.code,
             reason=problem,
+            image=ended.image,
+            hardware=ended.hardware,
         )
 
     def _free_run_id(self, job: Job) -> str:

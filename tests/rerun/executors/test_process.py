@@ -12,6 +12,7 @@ import pytest
 
 from unitrack.rerun.executors import Exit, Place
 from unitrack.rerun.executors.process import ProcessExecutor
+from unitrack.rerun.hardware import hardware_class
 from unitrack.rerun.job import Job, fixed_environment
 
 ENVIRON = {**os.environ, "SECRET_TOKEN": "s3cret", "UNITRACK_STRICT": "1", "PYTHONPATH": "/elsewhere"}
@@ -150,3 +151,8 @@ def test_the_fingerprint_is_the_same_twice_and_names_the_interpreter() -> None:
     first = ProcessExecutor().fingerprint()
     assert first == ProcessExecutor().fingerprint()
     assert sys.version.split()[0] in first
+
+
+def test_an_exit_names_the_class_of_the_machine_and_no_image(place: Place) -> None:
+    ended = run_python(place, "")
+    assert (ended.image, ended.hardware) == (None, hardware_class())

@@ -37,18 +37,23 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
-    """How the command ended. `code` is negative for a signal, None if it was not started or was stopped."""
+    """How the command ended. `code` is negative for a signal, None if it was not started or was stopped.
+
+    `image` is the digest of the image it ran in, None where there is none; `hardware` the class of the machine that it
+    ran on (`unitrack.rerun.hardware`), which an executor over several machines knows for each job alone.
+    """
 
     code: int | None
     seconds: float
     problem: str | None = None
+    image: str | None = None
+    hardware: str | None = None
 
 
 class Executor(Protocol):
     """Runs jobs, each call one, also several at a time from threads of their own.
 
-    Whether a run is evidence is judged by the caller, alike for all executors. `image` is the digest that tells
-    which software jobs run with, None where there is none.
+    Whether a run is evidence is judged by the caller, alike for all executors.
     """
 
     name: str

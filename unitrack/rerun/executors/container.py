@@ -96,7 +96,8 @@ class ContainerExecutor:
             if made.returncode != 0:
                 reason = (made.stderr.strip().splitlines() or ["the engine said nothing"])[-1]
                 return Exit(code=None, seconds=0.0, problem=f"its container can't be made: {reason}")
-            return self._ended(job, place, staged, name)
+            ended = self._ended(job, place, staged, name)
+            return msgspec.structs.replace(ended, image=self.digest, hardware=hardware_class())
         finally:
             self._engine.remove(name)
             shutil.rmtree(staged, ignore_errors=True)

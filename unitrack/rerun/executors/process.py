@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unitrack.rerun.executors import Exit, Place
+from unitrack.rerun.hardware import hardware_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +74,8 @@ class ProcessExecutor:
         finally:
             self._end_group(process)
         code = None if problem else process.returncode
-        return Exit(code=code, seconds=time.monotonic() - started, problem=problem)
+        seconds = time.monotonic() - started
+        return Exit(code=code, seconds=seconds, problem=problem, hardware=hardware_class())
 
     def _environment(self, job: Job, place: Place) -> dict[str, str]:
         passed = {name: self._environ[name] for name in _PASSED if name in self._environ}
