@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from unitrack.gate.past import earlier_differences, place_of
 from unitrack.gate.policy import MetricPolicy, Policy
 from unitrack.gate.verdict import Cost, Verdict, decode, encode, verdict_path
 from unitrack.reader import RunView
+from unitrack.rerun.executors import never
 from unitrack.rerun.job import Job, JobResult
 
 POLICY = Policy(model="m", metrics=(MetricPolicy(name="acc", goal="maximize", margin=0.02),))
@@ -37,6 +38,7 @@ class Trained:
 
     def __init__(self, **level: float) -> None:
         self.level, self.asked = level, list[str]()
+        self.told: dict[str, dict[str, str | None]] = {}  # what the executor told of each side
 
     def job(self, commit: str, seed: int) -> Job:
         return Job(
@@ -44,20 +46,23 @@ class Trained:
             executor="process", fingerprint="here", timeout=1.0, project="p",
         )  # fmt: skip
 
-    def run(self, job: Job) -> JobResult:
+    def run(self, job: Job, *, cancelled: Callable[[], bool] = never) -> JobResult:
         side = job.commit[0]
         name = f"{side}{job.seed}"
         self.asked.append(name)
         with unitrack.init(id=name, dir="store", mode="offline") as run:
             for step in range(200):
                 run.log({"acc": self.level[side] + NOISE[job.seed] * (side == "c")}, step=step)
-        return JobResult(key=job.key, commit=job.commit, seed=job.seed, ok=True, run=name, seconds=1.5, log="log")
+        result = JobResult(key=job.key, commit=job.commit, seed=job.seed, ok=True, run=name, seconds=1.5, log="log")
+        return msgspec.structs.replace(result, **self.told.get(side, {}))
 
 
 class Silent:
     def started(self, side: str, seed: int) -> None: ...
 
     def ended(self, side: str, seed: int, result: JobResult) -> None: ...
+
+    def dropped(self, side: str, seed: int) -> None: ...
 
 
 def opened(run: str) -> RunView:
@@ -102,6 +107,27 @@ def test_without_a_baseline_one_training_says_that_there_is_nothing_to_compare()
     verdict = judged(runner, msgspec.structs.replace(PLAN, baseline=nobody, missing="there is none"))
     assert runner.asked == ["c0"]
     assert (verdict.outcome, verdict.metrics[0].cause) == ("undecided", "baseline_missing")
+
+
+def test_jobs_on_unlike_machines_pass_nothing_though_their_runs_captured_no_hardware() -> None:
+    runner = Trained(c=0.95, b=0.9)
+    runner.told = {"c": {"hardware": "x86_64, Xeon"}, "b": {"hardware": "x86_64, EPYC"}}
+    verdict = judged(runner)
+    assert (verdict.outcome, verdict.metrics[0].cause) == ("undecided", "unlike_hardware")
+    assert "x86_64, Xeon against x86_64, EPYC" in verdict.metrics[0].reason
+    assert ("hardware", "class") in [(change.kind, change.name) for change in verdict.lineage.changes]
+
+
+@pytest.mark.parametrize("image", [f"sha256:{'a' * 64}", None])
+def test_recorded_runs_of_another_image_or_of_none_pass_nothing(image: str | None) -> None:
+    runner = Trained(c=0.95, b=0.9)
+    here = {"hardware": "x86_64, EPYC"}
+    runner.told = {"b": {"image": image, **here}, "c": {"image": f"sha256:{'c' * 64}", **here}}
+    recorded = {seed: runner.run(runner.job(PLAN.baseline.commit, seed)) for seed in PLAN.seeds}
+    verdict = judged(runner, msgspec.structs.replace(PLAN, mode="recorded", recorded=recorded))
+    assert (verdict.outcome, verdict.metrics[0].cause) == ("undecided", "unlike_hardware")
+    (change,) = [change for change in verdict.lineage.changes if change.kind == "image"]
+    assert (change.baseline, change.candidate) == (image or "none", f"sha256:{'c' * 64}")
 
 
 def test_no_pairs_are_no_evidence() -> None:

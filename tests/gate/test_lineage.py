@@ -120,6 +120,23 @@ def test_sources_that_differ_in_constants_only_are_told(old: str, new: str, same
     assert differ_in_constants(old, new) is same
 
 
+def test_the_class_an_executor_told_counts_whatever_a_run_captured() -> None:
+    """A candidate that captures no hardware, or lies about it, can't hide its machine."""
+    old = Facts(hardware={"cpu": "EPYC"}, machine="x86_64, EPYC")
+    for captured in ({}, {"cpu": "EPYC"}):
+        new = Facts(hardware=captured, machine="x86_64, Xeon")
+        assert hardware_difference(side("c", new), side("b", old)) == "x86_64, Xeon against x86_64, EPYC"
+        changes = compare(side("c", new), side("b", old), commits=[], files=[]).changes
+        assert Change(kind="hardware", name="class", baseline="x86_64, EPYC", candidate="x86_64, Xeon") in changes
+
+
+def test_a_machine_that_differs_in_named_parts_is_not_named_again_by_its_class() -> None:
+    old = Facts(hardware={"cpu": "EPYC"}, machine="x86_64, EPYC")
+    new = Facts(hardware={"cpu": "Xeon"}, machine="x86_64, Xeon")
+    changes = compare(side("c", new), side("b", old), commits=[], files=[]).changes
+    assert [change.name for change in changes] == ["cpu"]
+
+
 def test_another_image_is_unlike_only_where_the_baseline_was_not_trained_again() -> None:
     old, new = side("b", IMAGE[0]), side("c", IMAGE[1])
     assert hardware_difference(new, old) is None

@@ -204,14 +204,12 @@ class _Gate:
         question = question_of(series, jobs, seeds, repetition=repetition)
         self._attempt = Attempt(question=question, seeds=seeds, repetition=repetition, key=attempts.key_of(question))
         place = place_of({job.commit: f"{job.executor}: {job.fingerprint}" for job in agreed})
-        pinned = [job.fingerprint if job.executor != "process" else None for job in agreed]
         plan = msgspec.structs.replace(
             plan,
             seeds=seeds,
             attempt=attempts.number(question),
             place=place,
             noise=self._noise(plan, place, [job.key for job in jobs if job.commit == plan.candidate.commit]),
-            images=(pinned[0], pinned[-1] if len(pinned) > 1 else None),
         )
         self.key = verdict_key(question, plan.attempt, plan.noise)
         return plan

@@ -69,8 +69,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """All that is settled before the first training.
 
     `recorded` are the baseline's runs if it is not trained again; `missing` says why there is no baseline.
-    `seeds` are those that may be used, `images` the candidate's and the baseline's. `arguments` are further ones
-    of the reproducing command.
+    `seeds` are those that may be used. `arguments` are further ones of the reproducing command.
     """
 
     policy: Policy
@@ -84,7 +83,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
     noise: Mapping[str, Noise] = {}
     place: str = ""
-    images: tuple[str | None, str | None] = (None, None)
     arguments: tuple[str, ...] = ()
 
 
@@ -221,8 +219,8 @@ class _Reading(msgspec.Struct, frozen=True):
 
 def _decide(plan: Plan, course: Course, *, measured: bool) -> None:
     course.sides = (
-        Side(commit=plan.candidate.commit, facts=_facts(course.candidate, plan.images[0])),
-        Side(commit=plan.baseline.commit, facts=_facts(course.baseline, plan.images[1])),
+        Side(commit=plan.candidate.commit, facts=_facts(course, "candidate")),
+        Side(commit=plan.baseline.commit, facts=_facts(course, "baseline")),
     )
     unlike = hardware_difference(*course.sides, images=plan.mode == "recorded")
     policy = spent(plan.policy, plan.attempt)
@@ -263,8 +261,9 @@ class _NoRun:
         raise UsageError(f"there is no baseline, and no {name!r} of it")
 
 
-def _facts(views: Views, image: str | None) -> list[Facts]:
-    return [facts_of(view, seed=seed, image=image) for seed, view in views.items()]
+def _facts(course: Course, side: SideName) -> list[Facts]:
+    results = {pair.seed: getattr(pair, side) for pair in course.pairs}
+    return [facts_of(view, results[seed], seed=seed) for seed, view in getattr(course, side).items()]
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):

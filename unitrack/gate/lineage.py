@@ -12,6 +12,7 @@ from unitrack.gate.causes import Sources, likely_cause
 if TYPE_CHECKING:
     from unitrack.events import DatasetUsed
     from unitrack.reader import RunView
+    from unitrack.rerun.job import JobResult
 
 __all__ = ["Change", "Facts", "Lineage", "Side", "compare", "facts_of", "hardware_difference", "test_data_of"]
 
@@ -24,7 +25,7 @@ _LONGEST = 200
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run recorded about itself, flat: name to text."""
+    """What one run recorded about itself, flat: name to text. `machine` is the class its executor told, for sure."""
 
     params: Mapping[str, str] = {}
     data: Mapping[str, str] = {}
@@ -32,6 +33,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     image: Mapping[str, str] = {}
     hardware: Mapping[str, str] = {}
     seeds: Mapping[str, str] = {}
+    machine: str | None = None
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,18 +62,26 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     likely_cause: str
 
 
-def facts_of(view: RunView, *, seed: int | None = None, image: str | None = None) -> Facts:
-    """Take from a run what can explain a difference; `seed` and `image` are known to who trained it."""
+def facts_of(view: RunView, result: JobResult | None = None, *, seed: int | None = None) -> Facts:
+    """Take from a run, and from its job's result, what can explain a difference."""
     environment, hardware = view.captures.get("environment", {}), view.captures.get("hardware", {})
     packages = environment.get("packages", {})
     return Facts(
         params=flat(view.params),
         data={each.name: _version(each) for each in view.datasets},
         packages={**_texts(environment, ("python",)), **flat(packages if isinstance(packages, dict) else {})},
-        image={} if image is None else {"image": image},
+        image=_image(result),
         hardware=_texts(hardware, _HARDWARE),
         seeds={} if seed is None else {"seed": str(seed)},
+        machine=None if result is None else result.hardware,
     )
+
+
+def _image(result: JobResult | None) -> dict[str, str]:
+    """Return the image of a job: `none` for one that ran in none, nothing where nobody told."""
+    if result is None or (result.image is None and result.hardware is None):
+        return {}
+    return {"image": result.image or "none"}
 
 
 def test_data_of(view: RunView) -> dict[str, str]:
@@ -133,13 +143,21 @@ def compare(
 
 def _differences(new: Facts, old: Facts) -> list[Change]:
     kinds: tuple[Kind, ...] = ("params", "data", "packages", "image", "hardware", "seeds")
-    return [
+    found = [
         Change(kind=kind, name=name[:_LONGEST], baseline=_cut(before.get(name)), candidate=_cut(after.get(name)))
         for kind in kinds
         for before, after in [(getattr(old, kind), getattr(new, kind))]
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     ]
+    told = any(one.kind == "hardware" and None not in (one.baseline, one.candidate) for one in found)
+    if _other_class(new, old) and not told:  # a run need not capture its machine
+        found.append(Change(kind="hardware", name="class", baseline=_cut(old.machine), candidate=_cut(new.machine)))
+    return found
+
+
+def _other_class(new: Facts, old: Facts) -> bool:
+    return None not in (new.machine, old.machine) and new.machine != old.machine
 
 
 def _words(change: Change) -> str:
@@ -155,11 +173,14 @@ def _cut(value: str | None) -> str | None:
 def hardware_difference(candidate: Side, baseline: Side, *, images: bool = False) -> str | None:
     """Say how the machines of a pair differ, or None if what both recorded is alike.
 
-    With `images` other images count, too: a candidate may change its image, a machine may not change under it.
+    What a run captured is compared, and what executors told of its job, which no training can leave out. With `images`
+    other images count, too: a candidate may change its image, a machine may not change under it.
     """
     for new, old in zip(candidate.facts, baseline.facts, strict=False):
         for before, after in ((old.hardware, new.hardware), (old.image, new.image) if images else ({}, {})):
             for name in sorted({*after} & {*before}):
                 if after[name] != before[name]:
                     return f"{name} {after[name]} against {before[name]}"
+        if _other_class(new, old):
+            return f"{new.machine} against {old.machine}"
     return None
