@@ -133,6 +133,9 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     env: tuple[_Name, ...] = ()
     """Names of the environment variables that jobs may see besides unitrack's own."""
 
+    jobs: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """How many jobs run at a time; unless given as many containers as fit into this machine, else one."""
+
     executor: _Name | None = None
     """`process`, `container` or a plugin's; unless given `container` if there is a section for it, else `process`."""
 
@@ -224,6 +227,15 @@ class GateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     require: tuple[RequiredFact, ...] = ()
     """Facts that the candidate's runs must have recorded; without one of them the gate fails."""
+
+    max_minutes: _Positive | None = None
+    """Minutes on the clock that one gate may train; when they are used up, what is open stays undecided."""
+
+    max_cost: _Positive | None = None
+    """Money that the trainings of one gate may cost, counted with `price_per_hour`; then likewise."""
+
+    price_per_hour: _Positive | None = None
+    """What an hour of one job costs, in the currency of `max_cost`."""
 
 
 class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -467,6 +479,8 @@ def _check(layers: Layers, keys: _Keys) -> None:
             raise layers.error(
                 ("gate", "metrics", position, "name"), f"{name[0]!r} has a rule already; keep one of the two"
             )
+    if keys.gate and keys.gate.max_cost is not None and keys.gate.price_per_hour is None:
+        raise layers.error(("gate", "max_cost"), "needs price_per_hour beside it: what an hour of one job costs")
     seeds = keys.train.seeds if keys.train else ()
     if len(set(seeds)) < len(seeds):
         raise layers.error(("train", "seeds"), "must not hold a seed twice: the same run twice is no new evidence")

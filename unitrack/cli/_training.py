@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from unitrack.cli._output import duration, note, text_of
+import click
+
+from unitrack.capture.hardware import HardwareCollector
+from unitrack.cli._output import note, text_of
 from unitrack.errors import PluginError
 from unitrack.plugins import load_plugins
 from unitrack.reader import get_run
 from unitrack.rerun.executors.process import ProcessExecutor
-from unitrack.rerun.runner import Rerunner, log_tail
+from unitrack.rerun.runner import Rerunner
+from unitrack.rerun.scheduler import how_many
 
 if TYPE_CHECKING:
-    from unitrack.config import Settings
+    from unitrack.config import Settings, TrainSettings
     from unitrack.rerun.executors import Executor
     from unitrack.rerun.git import Repository
-    from unitrack.rerun.job import JobResult
 
-__all__ = ["TrainingProgress", "make_executor", "make_rerunner", "stopped_in_order", "warn_of"]
+__all__ = ["jobs_option", "limit_of", "make_executor", "make_rerunner", "stopped_in_order", "warn_of"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def jobs_option(command: _Command) -> _Command:
+    """Add `--jobs N` to a command."""
+    words = "How many to train at a time; [train].jobs, or as many containers as fit."
+    return click.option("--jobs", type=click.IntRange(min=1), metavar="N", help=words)(command)
+
+
+def limit_of(train: TrainSettings, jobs: int | None) -> int:
+    """Return how many jobs may run at a time: as asked, as the settings say, or as fit into this machine."""
+    return jobs or train.jobs or how_many(train, HardwareCollector().collect())
 
 
 def make_executor(settings: Settings) -> Executor:
@@ -73,69 +87,3 @@ def warn_of(warnings: tuple[str, ...]) -> None:
     """Show warnings on stderr."""
     for warning in warnings:
         note(f"unitrack: warning: {text_of(warning)}")
-
-
-class TrainingProgress:
-    """Shows jobs on stderr: a live table on a terminal, one line a job in a pipe. A context manager."""
-
-    def __init__(self, rerunner: Rerunner, sides: tuple[str, ...], seeds: tuple[int, ...]) -> None:
-        self._rerunner = rerunner
-        self._cells: dict[str, dict[int, str]] = {side: dict.fromkeys(seeds, "") for side in sides}
-        self._ended = 0
-        self._total = len(sides) * len(seeds)
-        self._started: tuple[str, int, float] | None = None
-        self._live: Any = _live_display(self._render) if sys.stderr.isatty() else None
-
-    def __enter__(self) -> TrainingProgress:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def started(self, side: str, seed: int) -> None:
-        """Show that a job trains now."""
-        self._started = (side, seed, time.monotonic())
-
-    def ended(self, side: str, seed: int, result: JobResult) -> None:
-        """Show how a job ended; of one that failed, the end of its output."""
-        self._started = None
-        self._ended += 1
-        words = _words(result)
-        self._cells[side][seed] = words
-        if self._live is None:
-            note(f"[{self._ended}/{self._total}] {side} seed {seed}: {words}")
-        if not result.ok:
-            for line in log_tail(self._rerunner.log(result)):
-                note(f"    {text_of(line)}")
-
-    def _render(self) -> Any:
-        import rich.table
-
-        made = rich.table.Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
-        for title in ("seed", *self._cells):
-            made.add_column(title)
-        for seed in next(iter(self._cells.values())):
-            made.add_row(str(seed), *(self._cell(side, seed) for side in self._cells))
-        return made
-
-    def _cell(self, side: str, seed: int) -> str:
-        if self._started is not None and self._started[:2] == (side, seed):
-            return f"trains, {duration(int(time.monotonic() - self._started[2]) or 1)}"
-        return self._cells[side][seed]
-
-
-def _words(result: JobResult) -> str:
-    if not result.ok:
-        return f"no evidence: {text_of(result.reason)}"
-    return "known" if result.cached else duration(result.seconds)
-
-
-def _live_display(render: Any) -> Any:
-    import rich.console
-    import rich.live
-
-    console = rich.console.Console(stderr=True, markup=False, highlight=False)
-    return rich.live.Live(get_renderable=render, console=console, refresh_per_second=2)

@@ -11,7 +11,8 @@ import msgspec
 
 from unitrack.cli import installed_version
 from unitrack.cli._output import Console, duration, emit, json_option, note, styled, table
-from unitrack.cli._training import TrainingProgress, make_rerunner, stopped_in_order, warn_of
+from unitrack.cli._training import make_rerunner, stopped_in_order, warn_of
+from unitrack.cli._training_progress import TrainingProgress
 from unitrack.config import Settings, load_settings
 from unitrack.errors import ConfigError, EvidenceError
 from unitrack.files import write_atomic
@@ -75,7 +76,7 @@ def command(*, commit: str, seeds: int, fresh: bool, as_json: bool) -> None:
 
 def _train(once: Rerunner, anew: Rerunner, commit: str, seeds: tuple[int, ...]) -> list[tuple[JobResult, JobResult]]:
     pairs = []
-    with stopped_in_order(), TrainingProgress(anew, ("first", "second"), seeds) as progress:
+    with stopped_in_order(), TrainingProgress(anew.log, ("first", "second"), seeds) as progress:
         for seed in seeds:
             found = []
             for side, rerunner in (("first", once), ("second", anew)):

@@ -24,7 +24,8 @@ from unitrack.cli._gating import (
     waived_anew,
 )
 from unitrack.cli._output import emit, json_option, note
-from unitrack.cli._training import TrainingProgress, make_executor, make_rerunner, stopped_in_order, warn_of
+from unitrack.cli._training import jobs_option, limit_of, make_executor, make_rerunner, stopped_in_order, warn_of
+from unitrack.cli._training_progress import TrainingProgress
 from unitrack.cli._verdicts import show_history, show_verdict
 from unitrack.config import Settings, load_settings
 from unitrack.errors import ConfigError, EvidenceError
@@ -45,6 +46,7 @@ from unitrack.registry import open_registry
 from unitrack.report import markdown
 from unitrack.rerun.git import Repository, find_repository
 from unitrack.rerun.runner import Rerunner, choose_seeds
+from unitrack.rerun.scheduler import Budget
 
 if TYPE_CHECKING:
     from unitrack.cli._gating import Waiving
@@ -67,6 +69,7 @@ __all__ = ["command"]
 @click.option("--report", type=click.Path(path_type=Path), help="Write the report as Markdown here, too.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write verdict.json and report.md in here, too.")
 @click.option("--fresh", is_flag=True, help="Train again even if an equal job succeeded before; another attempt.")
+@jobs_option
 @click.option("--explain", is_flag=True, help="Say the policy in words and end.")
 @click.option("--history", is_flag=True, help="List the verdicts of this store and end.")
 @click.option("--model", metavar="NAME", help="With --history: only this model's.")
@@ -84,6 +87,7 @@ def command(
     report: Path | None,
     output: Path | None,
     fresh: bool,
+    jobs: int | None,
     explain: bool,
     history: bool,
     model: str | None,
@@ -108,7 +112,7 @@ def command(
         return
     require_scipy()
     repository = find_repository(settings.root)
-    gate = _Gate(settings, judging, repository, fresh=fresh)
+    gate = _Gate(settings, judging, repository, fresh=fresh, jobs=jobs)
     plan = gate.plan(candidate, baseline, gate.seeds(seeds, parse_seeds(use_seeds)), fresh_seeds=fresh_seeds)
     waiving = waive(judging, repository, plan, branch=branch or _local_branch(repository, candidate), now=time.time())
     verdict = gate.known(plan)
@@ -127,11 +131,13 @@ def _local_branch(repository: Repository, candidate: str) -> str | None:
 class _Gate:
     """One gate from its plan to its verdict."""
 
-    def __init__(self, settings: Settings, judging: Judging, repository: Repository, *, fresh: bool) -> None:
+    def __init__(
+        self, settings: Settings, judging: Judging, repository: Repository, *, fresh: bool, jobs: int | None
+    ) -> None:
         if settings.train is None:
             raise ConfigError("there is no section [train]: the gate trains both commits", key="train")
         self._settings, self._judging, self._repository, self._fresh = settings, judging, repository, fresh
-        self._train = settings.train
+        self._train, self._at_a_time = settings.train, jobs
         self._rerunner: Rerunner = make_rerunner(repository, settings, fresh=fresh)
         self._evaluator = self._make_evaluator() if judging.evaluate.command else None
         self._attempts: Attempts | None = None
@@ -240,7 +246,10 @@ class _Gate:
         self._attempts.remember(self._attempt)
         course, plan = self._pursued(plan)
         verdict = conclude(plan, course, self._told(plan, course, waiving))
-        self._attempts.remember(msgspec.structs.replace(self._attempt, key=self.key))
+        if course.stopped is None:  # otherwise the next start goes on
+            # Only then: an answer that was not written would have to be found again.
+            write_verdict(verdict_path(self._settings.store, self.key[:16]), verdict, markdown.render(verdict))
+            self._attempts.remember(msgspec.structs.replace(self._attempt, key=self.key))
         return verdict
 
     def _pursued(self, plan: Plan) -> tuple[Course, Plan]:
@@ -255,9 +264,16 @@ class _Gate:
         return course, plan
 
     def _train_pairs(self, plan: Plan) -> Course:
-        with stopped_in_order(), TrainingProgress(self._rerunner, ("candidate", "baseline"), plan.seeds) as progress:
-            measure = None if self._evaluator is None else self._evaluator.measure
-            return pursue(plan, in_turns(plan, self._rerunner, progress), open_run=self._open, measure=measure)
+        limit, budget = limit_of(self._train, self._at_a_time), self._budget()
+        measure = None if self._evaluator is None else self._evaluator.measure
+        sides = ("candidate", "baseline") if plan.mode == "rerun" else ("candidate",)
+        with stopped_in_order(), TrainingProgress(self._rerunner.log, sides, plan.seeds) as progress:
+            pairs = in_turns(plan, self._rerunner, progress, limit=limit, budget=budget)
+            return pursue(plan, pairs, open_run=self._open, measure=measure, judged=progress.judged)
+
+    def _budget(self) -> Budget:
+        gate = self._judging.gate
+        return Budget(minutes=gate.max_minutes, cost=gate.max_cost, price=gate.price_per_hour)
 
     def _told(self, plan: Plan, course: Course, waiving: Waiving) -> Surroundings:
         jobs = [self._rerunner.job(plan.candidate.commit, seed) for seed in course.seeds]

@@ -50,6 +50,7 @@ _TAIL = """\
 # inputs = []                  # files and folders the training reads
 # timeout = 3600               # seconds for one job
 # env = []                     # variables that jobs may see
+# jobs = 1                     # at a time; unless given as many containers as fit into this machine
 # executor = "process"         # process | container, which needs a section [train.container]
 
 # What a candidate must reach to replace the production model.
@@ -62,6 +63,9 @@ _TAIL = """\
 # undecided = "neutral"        # neutral: let it in | block: keep it out
 # history = 20                 # how much the noise of earlier gates counts, in degrees of freedom
 # require = []                 # facts that runs must have recorded, such as "data.version"
+# max_minutes = 60             # on the clock, for the trainings of one gate; then what is open stays undecided
+# max_cost = 5.0               # the same in money
+# price_per_hour = 0.5         # what an hour of one job costs
 # [[gate.metrics]]
 # name = "val/accuracy"
 # goal = "maximize"            # maximize | minimize

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
 from unitrack.cli._output import Console, duration, emit, json_option, styled, table
-from unitrack.cli._training import TrainingProgress, make_rerunner, stopped_in_order, warn_of
+from unitrack.cli._training import jobs_option, limit_of, make_rerunner, stopped_in_order, warn_of
+from unitrack.cli._training_progress import TrainingProgress
 from unitrack.config import load_settings
 from unitrack.errors import ConfigError, EvidenceError
 from unitrack.rerun.git import find_repository
 from unitrack.rerun.job import JobResult
 from unitrack.rerun.runner import choose_seeds
+from unitrack.rerun.scheduler import Asked, side_by_side
 
 __all__ = ["command"]
 
@@ -19,8 +23,9 @@ __all__ = ["command"]
 @click.argument("commit", default="HEAD")
 @click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="How many seeds; all of [train] unless given.")
 @click.option("--fresh", is_flag=True, help="Train again even if an equal job succeeded before.")
+@jobs_option
 @json_option
-def command(*, commit: str, seeds: int | None, fresh: bool, as_json: bool) -> None:
+def command(*, commit: str, seeds: int | None, fresh: bool, jobs: int | None, as_json: bool) -> None:
     """Train COMMIT again, once for each seed.
 
     Each training is [train].command in a clean checkout of the commit, with pinned inputs and a fixed
@@ -33,12 +38,14 @@ def command(*, commit: str, seeds: int | None, fresh: bool, as_json: bool) -> No
     if settings.train is None:
         raise ConfigError("there is no section [train]")
     chosen = choose_seeds(settings.train, seeds)
-    results: list[JobResult] = []
-    with stopped_in_order(), TrainingProgress(rerunner, ("run",), chosen) as progress:
-        for seed in chosen:
-            progress.started("run", seed)
-            results.append(rerunner.run(rerunner.job(found, seed)))
-            progress.ended("run", seed, results[-1])
+    limit = limit_of(settings.train, jobs)
+    asked = [Asked(side="run", commit=found, seed=seed) for seed in chosen]
+    with (
+        stopped_in_order(),
+        TrainingProgress(rerunner.log, ("run",), chosen) as progress,
+        closing(side_by_side(rerunner, asked, progress, limit=limit)) as coming,
+    ):
+        results = list(coming)
     warn_of(rerunner.warnings)
 
     def render(console: Console) -> None:

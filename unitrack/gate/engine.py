@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import msgspec
@@ -32,7 +33,8 @@ from unitrack.gate.verdict import (
     outcome_of,
     summary_of,
 )
-from unitrack.rerun.job import Job, JobResult
+from unitrack.rerun.job import JobResult
+from unitrack.rerun.scheduler import NO_LIMIT, Asked, Budget, BudgetSpentError, Runner, Watch, side_by_side
 
 if TYPE_CHECKING:
     from unitrack.reader import RunView
@@ -42,8 +44,6 @@ __all__ = [
     "Course",
     "Pair",
     "Plan",
-    "Progress",
-    "Runner",
     "SideName",
     "Surroundings",
     "conclude",
@@ -94,45 +94,26 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     baseline: JobResult | None = None
 
 
-class Runner(Protocol):
-    """What trains: `unitrack.rerun.runner.Rerunner` and its like."""
+def in_turns(plan: Plan, runner: Runner, watch: Watch, *, limit: int = 1, budget: Budget = NO_LIMIT) -> Generator[Pair]:
+    """Train and yield pair after pair, the sides in turns, so that what drifts over time strikes both alike.
 
-    def job(self, commit: str, seed: int) -> Job:
-        """Return the job of a commit and a seed."""
-        ...
-
-    def run(self, job: Job) -> JobResult:
-        """Run it, or return its earlier result."""
-        ...
-
-
-class Progress(Protocol):
-    """Told of every job as it starts and ends."""
-
-    def started(self, side: SideName, seed: int) -> None: ...
-
-    def ended(self, side: SideName, seed: int, result: JobResult) -> None: ...
-
-
-def in_turns(plan: Plan, runner: Runner, progress: Progress) -> Generator[Pair]:
-    """Train and yield pair after pair, the sides in turns, so that what drifts over time strikes both alike."""
-    for seed in plan.seeds:
-        candidate = _train(runner, progress, "candidate", plan.candidate.commit, seed)
-        baseline = plan.recorded.get(seed)
-        if baseline is None and plan.mode == "rerun" and plan.missing is None and candidate.ok:
-            baseline = _train(runner, progress, "baseline", plan.baseline.commit, seed)
-        yield Pair(seed=seed, candidate=candidate, baseline=baseline)
-
-
-def _train(runner: Runner, progress: Progress, side: SideName, commit: str, seed: int) -> JobResult:
-    progress.started(side, seed)
-    result = runner.run(runner.job(commit, seed))
-    progress.ended(side, seed, result)
-    return result
+    At most `limit` jobs run at a time; the pairs are the same whatever it is, and come in the order of the seeds.
+    """
+    both = plan.mode == "rerun" and plan.missing is None
+    sides = [("candidate", plan.candidate.commit), ("baseline", plan.baseline.commit)][: 1 + both]
+    asked = [Asked(side=side, commit=commit, seed=seed) for seed in plan.seeds for side, commit in sides]
+    with closing(side_by_side(runner, asked, watch, limit=limit, budget=budget)) as results:
+        for seed in plan.seeds:
+            candidate = next(results)
+            baseline = next(results) if both and candidate.ok else plan.recorded.get(seed)
+            yield Pair(seed=seed, candidate=candidate, baseline=baseline)
 
 
 class Course(msgspec.Struct, kw_only=True):
-    """What a gate has come to: the pairs used, their runs, the decisions after the last one, what to warn of."""
+    """What a gate has come to: the pairs used, their runs, the decisions after the last one, what to warn of.
+
+    `stopped` says why it ended although something is open and pairs are left.
+    """
 
     pairs: list[Pair] = []
     candidate: dict[int, Any] = {}
@@ -141,6 +122,7 @@ class Course(msgspec.Struct, kw_only=True):
     sides: tuple[Side, Side] = (Side(commit="", facts=()), Side(commit="", facts=()))
     decisions: tuple[MetricDecision, ...] = ()
     warnings: list[str] = []
+    stopped: str | None = None
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -149,12 +131,17 @@ class Course(msgspec.Struct, kw_only=True):
 
 
 def pursue(
-    plan: Plan, pairs: Iterable[Pair], *, open_run: Callable[[str], RunView], measure: Measure | None = None
+    plan: Plan,
+    pairs: Iterable[Pair],
+    *,
+    open_run: Callable[[str], RunView],
+    measure: Measure | None = None,
+    judged: Callable[[Course], None] | None = None,
 ) -> Course:
-    """Take pairs, in the order of the plan's seeds, until nothing is open.
+    """Take pairs, in the order of the plan's seeds, until nothing is open or the budget is spent.
 
-    `measure` returns the run of a trusted evaluation of a training's run. Raises EvidenceError where the candidate's
-    training gave no evidence, or pairs come that were not planned.
+    `measure` returns the run of a trusted evaluation of a training's run, `judged` is told after each pair. Raises
+    EvidenceError where the candidate's training gave no evidence, or pairs come that were not planned.
     """
     require_scipy()
     course, reading = Course(), _Reading(open_run, measure)
@@ -164,14 +151,18 @@ def pursue(
                 raise EvidenceError(f"nothing was judged: seed {pair.seed} came where {expected} was planned")
             whole = _take(plan, course, pair, reading)
             _decide(plan, course, measured=measure is not None)
+            if judged is not None:
+                judged(course)
             if not whole or settled(course.decisions):
                 break
+    except BudgetSpentError as spent_up:
+        course.stopped = f"{spent_up} after {len(course.pairs)} of {len(plan.seeds)} pairs"
     finally:
         close = getattr(pairs, "close", None)
         if close is not None:
             close()
     if not course.pairs:
-        raise EvidenceError("nothing was judged: no pair was trained")
+        raise EvidenceError(f"nothing was judged: {course.stopped or 'no pair was trained'}")
     return course
 
 
@@ -312,7 +303,7 @@ def conclude(plan: Plan, course: Course, told: Surroundings) -> Verdict:
     baseline = _subject(plan.baseline, course, "baseline")
     return Verdict(
         outcome=outcome,
-        summary=summary_of(outcome, decisions, requirements, missing=plan.missing is not None),
+        summary=summary_of(outcome, decisions, requirements, missing=plan.missing is not None, stopped=course.stopped),
         key=told.key,
         blocks=blocks_of(outcome, plan.policy, baseline=baseline, seeds=course.seeds),
         mode=plan.mode,

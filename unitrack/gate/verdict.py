@@ -199,8 +199,9 @@ def summary_of(
     requirements: Sequence[Requirement] = (),
     *,
     missing: bool = False,
+    stopped: str | None = None,
 ) -> str:
-    """Say the outcome in one or two sentences."""
+    """Say the outcome in one or two sentences; `stopped` is why it was reached early."""
     gating = [one for one in decisions if one.role != "report"]
     waived = [one.name for one in gating if one.waived is not None]
     lacking = [one.name for one in requirements if not one.satisfied]
@@ -218,6 +219,8 @@ def summary_of(
         parts.append(f"{len(deciding)} of {len(gating)} metrics {verb}: {', '.join(deciding)}.")
     if waived:
         parts.append(f"{', '.join(waived)} failed and {'is' if len(waived) == 1 else 'are'} waived.")
+    if stopped:
+        parts.append(f"It ended early: {stopped}. The next start goes on from there.")
     return " ".join(parts)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,12 +14,12 @@ from unitrack.files import write_atomic
 from unitrack.journal import layout
 from unitrack.journal.seal import verify_run
 from unitrack.rerun.checkout import checkout, commit_warnings, dirty_warning, sweep_checkouts
-from unitrack.rerun.executors import Executor, Exit, Place
+from unitrack.rerun.executors import Executor, Exit, Place, never
 from unitrack.rerun.inputs import pin_inputs
 from unitrack.rerun.job import Job, JobResult, fixed_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from unitrack.config import Settings, TrainSettings
@@ -31,7 +32,7 @@ _TAIL_BYTES = 16 * 1024
 
 
 class Rerunner:
-    """Runs the `[train]` command of a project at any of its commits.
+    """Runs the `[train]` command of a project at any of its commits, also several jobs at a time from threads.
 
     `open_run` reads a run of the store by its id. Making one pins the inputs, which reads them all;
     it raises ConfigError without a section `[train]`, EvidenceError for an input that is not there.
@@ -60,19 +61,26 @@ class Rerunner:
         self._fingerprint = executor.fingerprint()
         self._inputs = pin_inputs(repository, self._root, self._train.inputs)
         self._input_paths = tuple(dict.fromkeys((self._root / name).absolute() for name in self._train.inputs))
-        self._warnings = dict.fromkeys(_first_warnings(repository, self.store, self._train))
+        self._warnings = _first_warnings(repository, self.store, self._train)
+        self._of_commits: dict[str, tuple[str, ...]] = {}
+        self._trees: dict[str, str] = {}
+        self._checking_out = Lock()
         layout.create_store(self.store)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the results should know, so far."""
-        return tuple(self._warnings)
+        """What a reader of the results should know, so far; in an order that no job's end decides."""
+        each = (warning for warnings in self._of_commits.values() for warning in warnings)
+        return tuple(dict.fromkeys([*self._warnings, *each]))
 
     def job(self, commit: str, seed: int) -> Job:
         """Return the job that trains a commit (a full id) with a seed."""
+        self._of_commits.setdefault(commit, ())
+        if commit not in self._trees:
+            self._trees[commit] = self._repository.tree(commit)
         return Job(
             commit=commit,
-            tree=self._repository.tree(commit),
+            tree=self._trees[commit],
             folder=self._root.relative_to(self._repository.root.resolve()).as_posix(),
             command=self._train.command,
             seed=seed,
@@ -84,12 +92,18 @@ class Rerunner:
             project=self._project,
         )
 
-    def run(self, job: Job) -> JobResult:
-        """Return the result of an equal job that succeeded before, or run this one. Raises EvidenceError from git."""
+    def run(self, job: Job, *, cancelled: Callable[[], bool] = never) -> JobResult:
+        """Return the result of an equal job that succeeded before, or run this one. Raises EvidenceError from git.
+
+        Of two equal jobs the second has to be run after the first. `cancelled` is asked whether to stop: then there
+        is no evidence, and nothing is remembered.
+        """
         known = None if self._fresh else self._known(job)
         if known is not None:
             return msgspec.structs.replace(known, cached=True)
-        result = self._run(job)
+        result = self._run(job, cancelled)
+        if not result.ok and cancelled():
+            return result
         write_atomic(self._folder(job.key) / "result.json", msgspec.json.encode(result))
         return result
 
@@ -108,11 +122,23 @@ class Rerunner:
             return None
         return known if known.ok and known.key == job.key and self._run_problem(known.run) is None else None
 
-    def _run(self, job: Job) -> JobResult:
+    @contextmanager
+    def _checkout(self, commit: str) -> Iterator[Path]:
+        """Check a commit out; git's own housekeeping may forget a worktree that another thread begins to make."""
+        with ExitStack() as leaving:
+            with self._checking_out:
+                clean = leaving.enter_context(checkout(self._repository, commit))
+                self._of_commits[commit] = commit_warnings(self._repository, commit, clean)
+            try:
+                yield clean
+            finally:
+                with self._checking_out:
+                    leaving.close()
+
+    def _run(self, job: Job, cancelled: Callable[[], bool]) -> JobResult:
         folder = self._folder(job.key)
         folder.mkdir(parents=True, exist_ok=True)
-        with checkout(self._repository, job.commit) as clean:
-            self._warnings.update(dict.fromkeys(commit_warnings(self._repository, job.commit, clean)))
+        with self._checkout(job.commit) as clean:
             work = clean / job.folder
             place = Place(
                 checkout=clean,
@@ -121,6 +147,7 @@ class Rerunner:
                 run=self._free_run_id(job),
                 log=folder / "output.log",
                 inputs=self._input_paths,
+                cancelled=cancelled,
             )
             if work.is_dir():
                 self._inputs.link_into(work)

@@ -22,6 +22,7 @@ from unitrack.rerun.executors import Exit, Place
 from unitrack.rerun.executors.carry import carry_run
 from unitrack.rerun.executors.core import PROBE, ImagePython, core_folders
 from unitrack.rerun.executors.engine import OWNER, Engine, State, find_engine
+from unitrack.rerun.executors.waiting import wait_for
 from unitrack.rerun.hardware import hardware_class
 from unitrack.rerun.owner import is_gone, owner_token
 
@@ -39,7 +40,6 @@ _DIGEST_OF = "podman pull {0} && podman image inspect --format '{{{{index .RepoD
 _TMP = "/tmp"  # noqa: S108 - the container's own, in memory
 _NOBODY = 65534
 _PYTHONS = ("python", "python3")
-_ASK_EVERY = 0.1  # seconds
 _NOT_FOUND, _KILLED = 127, 137
 # Some versions of podman's monitor leave a file of this name where podman was started, and podman doesn't look there.
 _STARVED = "oom"
@@ -126,7 +126,7 @@ class ContainerExecutor:
                 start_new_session=True,
             )
         try:
-            return _wait(client, job.timeout, place)
+            return wait_for(client, job.timeout, place)
         finally:
             if client.poll() is None:
                 self._engine.call("kill", name)
@@ -261,20 +261,6 @@ class ContainerExecutor:
         for path in self._scratch.glob("staged-*"):
             if is_gone(path.name.removeprefix("staged-").rpartition("-")[0]):
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _wait(client: subprocess.Popen[bytes], timeout: float, place: Place) -> str | None:
-    ends = time.monotonic() + timeout
-    while True:
-        try:
-            client.wait(max(0.0, min(_ASK_EVERY, ends - time.monotonic())))
-        except subprocess.TimeoutExpired:
-            if place.cancelled():
-                return "it was stopped: its result is no longer wanted"
-            if time.monotonic() >= ends:
-                return f"it was stopped after {timeout:g} s, the timeout of [train]"
-        else:
-            return None
 
 
 def _mount(source: Path, target: PurePosixPath, *, read_only: bool = False) -> str:

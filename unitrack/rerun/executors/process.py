@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unitrack.rerun.executors import Exit, Place
+from unitrack.rerun.executors import leash as _leash
+from unitrack.rerun.executors.waiting import wait_for
 from unitrack.rerun.hardware import hardware_class
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ _PYTHONS = ("python", "python3")
 
 
 class ProcessExecutor:
-    """Runs a job in a process group of its own."""
+    """Runs a job in a process group of its own, which ends with this process."""
 
     name = "process"
 
@@ -52,27 +55,32 @@ class ProcessExecutor:
 
     def run(self, job: Job, place: Place) -> Exit:
         """Run the command; its output goes to the log."""
+        environ, (program, *rest) = self._environment(job, place), _arguments(job)
+        if not _is_there(program, place.folder, environ):
+            return Exit(
+                code=None, seconds=0.0, problem=f"{job.arguments[0]!r} can't be started: there is no such program"
+            )
         started = time.monotonic()
-        with place.log.open("wb") as log:
-            try:
+        leash, ours = os.pipe()
+        try:
+            with place.log.open("wb") as log:
                 process = subprocess.Popen(
-                    _arguments(job),
+                    [sys.executable, "-I", "-S", str(_leash.__file__), str(leash), program, *rest],
                     cwd=place.folder,
-                    env=self._environment(job, place),
+                    env=environ,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    pass_fds=(leash,),
                 )
-            except OSError as error:
-                return Exit(code=None, seconds=0.0, problem=f"{job.arguments[0]!r} can't be started: {error.strerror}")
-        problem = None
-        try:
-            process.wait(job.timeout)
-        except subprocess.TimeoutExpired:
-            problem = f"it was stopped after {job.timeout:g} s, the timeout of [train]"
+            try:
+                problem = wait_for(process, job.timeout, place)
+            finally:
+                self._end_group(process)
         finally:
-            self._end_group(process)
+            os.close(leash)
+            os.close(ours)
         code = None if problem else process.returncode
         seconds = time.monotonic() - started
         return Exit(code=code, seconds=seconds, problem=problem, hardware=hardware_class())
@@ -108,6 +116,11 @@ class ProcessExecutor:
 def _arguments(job: Job) -> list[str]:
     program, *rest = job.arguments
     return [sys.executable if program in _PYTHONS else program, *rest]
+
+
+def _is_there(program: str, folder: Path, environ: Mapping[str, str]) -> bool:
+    at = str(folder / program) if os.path.dirname(program) else program
+    return shutil.which(at, path=environ.get("PATH")) is not None
 
 
 def _signal_group(group: int, number: int) -> None:
