@@ -19,7 +19,7 @@ __all__ = ["Context", "Secret", "Trigger", "read_context", "safe_url"]
 
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
-_TOKENS = ("UNITRACK_CI_TOKEN", "GITHUB_TOKEN", "GH_TOKEN")
+_LONGEST_NUMBER = 18
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -61,8 +61,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Where a workflow runs and for what.
 
     `head_sha` is the commit reports are attached to: a pull request's own head, never its test merge, which is
-    `sha`. `number` is the pull request's, None where the event has none. `fork` says that the head is from another
-    repository, whose token can't write here. `files` maps `output` and `summary` to the runner's files.
+    `sha`; `ref` is the full name of what the workflow runs on. `number` is the pull request's, None where the event
+    has none. `fork` says that the head is from another repository, whose token can't write here. `files` maps
+    `output` and `summary` to the runner's files.
     """
 
     event: str
@@ -73,6 +74,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     sha: str
     head_sha: str
     head_ref: str = ""
+    ref: str = ""
     base_sha: str | None = None
     base_ref: str | None = None
     number: int | None = None
@@ -85,6 +87,11 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     on_runner: bool = False
     files: Mapping[str, str] = {}
     trigger: Trigger | None = None
+
+    @property
+    def on_default_branch(self) -> bool:
+        """Tell whether this run is of the default branch; a tag of the same name is not."""
+        return self.default_branch is not None and self.ref == f"refs/heads/{self.default_branch}"
 
     @property
     def run_url(self) -> str | None:
@@ -108,14 +115,15 @@ def read_context(environ: Mapping[str, str], read: Callable[[str], str]) -> Cont
         event=event,
         repository=repository,
         sha=sha,
+        ref=environ.get("GITHUB_REF", ""),
         api_url=safe_url(environ.get("GITHUB_API_URL") or "https://api.github.com", "GITHUB_API_URL"),
         server_url=safe_url(environ.get("GITHUB_SERVER_URL") or "https://github.com", "GITHUB_SERVER_URL"),
-        token=Secret(next((environ[name] for name in _TOKENS if environ.get(name)), "")),
+        token=Secret(environ.get("GITHUB_TOKEN", "")),
         default_branch=_at(payload, "repository", "default_branch"),
         workflow=environ.get("GITHUB_WORKFLOW", ""),
         job=environ.get("GITHUB_JOB", ""),
-        run=int(environ.get("GITHUB_RUN_ID") or 0),
-        attempt=int(environ.get("GITHUB_RUN_ATTEMPT") or 1),
+        run=_count(environ, "GITHUB_RUN_ID", 0),
+        attempt=_count(environ, "GITHUB_RUN_ATTEMPT", 1),
         on_runner=environ.get("GITHUB_ACTIONS") == "true",
         files={
             key: environ[name]
@@ -204,6 +212,13 @@ def _matching(pattern: re.Pattern[str], text: str, name: str, what: str) -> str:
         return text
     missing = "is not set" if not text else f"is {text!r:.100}"
     raise UsageError(f"{name} {missing}, it should be {what}; on a laptop use `unitrack ci --dry-run`")
+
+
+def _count(environ: Mapping[str, str], name: str, otherwise: int) -> int:
+    text = environ.get(name) or str(otherwise)
+    if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER:
+        return int(text)
+    raise UsageError(f"{name} is {text!r:.100}, it should be a number")
 
 
 def _at(tree: Any, *keys: str) -> str | None:

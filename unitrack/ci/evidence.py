@@ -12,12 +12,15 @@ import io
 import json
 import os
 import stat
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from unitrack.ci.runner import harmless
 from unitrack.errors import EvidenceError
 from unitrack.files import write_atomic
 from unitrack.gate import verdict as verdicts
@@ -25,6 +28,8 @@ from unitrack.gate.policy import Policy, policy_digest
 from unitrack.gate.waivers import WaiverRecord, covers, public
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from unitrack.gate.verdict import Verdict
 
 __all__ = ["LARGEST", "NAME", "Base", "check_subject", "collect", "load"]
@@ -37,15 +42,22 @@ _LARGEST_ZIP = LARGEST + (64 << 10)
 _DEEPEST = 64
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
+_CLOCKS = 600.0  # seconds that two machines may be apart
+_UNSOUND = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, ArithmeticError, LookupError,
+            RuntimeError, ValueError, EOFError, OSError)  # fmt: skip
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
-    """What the base branch says: its policy and waivers. `head` is the pull request's; `branch` None for a fork's."""
+    """What the base branch says: its policy and waivers. `head` is the pull request's; `branch` None for a fork's.
+
+    `production` is the commit of the production model, None where that is not known.
+    """
 
     policy: Policy
     waivers: tuple[WaiverRecord, ...] = ()
     head: str
     branch: str | None = None
+    production: str | None = None
 
 
 def collect(verdict: Verdict, folder: Path) -> Path:
@@ -80,27 +92,37 @@ def load(path: Path) -> Verdict:
         _check_text(data)
         return verdicts.decode(data, source=NAME)
     except EvidenceError as error:
-        raise EvidenceError(f"the evidence is refused: {error}") from error
+        raise EvidenceError(f"the evidence is refused: {harmless(str(error))}") from error
     except OSError as error:
         raise EvidenceError(f"the evidence is refused: {path} can't be read: {error.strerror}") from error
 
 
 def check_subject(verdict: Verdict, *, commits: frozenset[str], base: Base, now: float) -> None:
     """Check a verdict against what is known from elsewhere. `now` is epoch seconds. Raises EvidenceError."""
-    if verdict.candidate.commit not in commits:
-        raise EvidenceError(
-            f"the evidence is refused: it judges commit {verdict.candidate.commit[:40]!r}, the event is about "
-            f"{' or '.join(sorted(commits))}"
-        )
+    wrong = next(_wrong_about(verdict, commits, base, now), None)
+    if wrong is not None:
+        raise EvidenceError(f"the evidence is refused: {harmless(wrong)}")
+
+
+def _wrong_about(verdict: Verdict, commits: frozenset[str], base: Base, now: float) -> Iterator[str]:
+    judged, against = verdict.candidate.commit, verdict.baseline.commit
+    if judged not in commits:
+        yield f"it judges commit {judged[:40]!r}, the event is about {' or '.join(sorted(commits))}"
+    if against in commits:
+        yield "it compares the change with itself"
+    if base.production is not None and against and not against.startswith(base.production):
+        yield f"it compares with {against[:40]!r}, the production model is of {base.production}: gate against that"
     if verdict.policy_sha256 != policy_digest(base.policy):
-        raise EvidenceError(
-            "the evidence is refused: it was judged under another policy than the base branch's; run the gate with "
-            "--policy-ref naming the base branch, and again after the policy has changed there"
+        yield (
+            "it was judged under another policy than the base branch's; run the gate with --policy-ref naming the "
+            "base branch, and again after the policy has changed there"
         )
+    if verdict.created > now + _CLOCKS:
+        yield "it says that it was made in the future"
     for used in verdict.waivers:
         record = next((one for one in base.waivers if one.id == used.id), None)
         if record is None or public(record) != used or used.expires <= now or not _covers(record, verdict, base):
-            raise EvidenceError(f"the evidence is refused: waiver {used.id!r:.40} does not hold on the base branch")
+            yield f"waiver {used.id!r:.40} does not hold on the base branch"
 
 
 def _covers(record: WaiverRecord, verdict: Verdict, base: Base) -> bool:
@@ -138,7 +160,7 @@ def _of_zip(data: bytes) -> bytes:
             entries = archive.infolist()
             _check_names([entry.orig_filename for entry in entries])
             return _member(archive, entries[0])
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+    except _UNSOUND as error:
         raise EvidenceError(f"it is no sound zip file: {error}") from error
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from unitrack.ci.http import Api, RefusedError, segment
+from unitrack.ci.http import Api, RefusedError, segment, shaped
 from unitrack.ci.sticky import Comment
 
 if TYPE_CHECKING:
@@ -23,6 +24,51 @@ BOT = "github-actions[bot]"
 
 _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 _GONE = (404, 410)
+_RACE = timedelta(minutes=10)  # longer than any two steps that make a comment at once are apart
+
+
+class _User(msgspec.Struct):
+    login: str
+
+
+class _Comment(msgspec.Struct):
+    id: int
+    user: _User | None = None  # the account was deleted
+    body: str | None = None
+    html_url: str = ""
+    created_at: datetime | None = None
+
+
+class _Repository(msgspec.Struct):
+    id: int
+
+
+class _Label(msgspec.Struct):
+    name: str
+
+
+class _Side(msgspec.Struct):
+    sha: str
+    ref: str
+    repo: _Repository | None  # the fork was deleted
+
+
+class _Pull(msgspec.Struct):
+    number: int
+    state: str
+    head: _Side
+    base: _Side
+    labels: list[_Label]
+    merge_commit_sha: str | None = None
+
+
+class _Made(msgspec.Struct):
+    id: int
+
+
+class _File(msgspec.Struct):
+    content: str
+    encoding: str
 
 
 class Pull(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +78,7 @@ class Pull(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     head_sha: str
     head_repository: int | None
-    base_repository: int
+    base_repository: int | None
     base_ref: str
     base_sha: str
     merge_commit: str | None
@@ -66,7 +112,8 @@ class GitHub:
 
     def create_check(self, body: Mapping[str, Any]) -> int:
         """Create a check run; return its id."""
-        return int(self.api.call("POST", f"{self._home}/check-runs", body=body).body["id"])
+        made = self.api.call("POST", f"{self._home}/check-runs", body=body).body
+        return shaped(made, _Made, "the check run").id
 
     def update_check(self, id: int, body: Mapping[str, Any]) -> None:
         """Change a check run; annotations are added to those it has."""
@@ -106,9 +153,10 @@ class IssueComments:
     def __init__(self, api: Api, home: str, number: int) -> None:
         self._api, self._home, self._number = api, home, number
 
-    def listed(self) -> Iterator[Comment]:
-        """Yield all comments."""
-        return map(_comment, self._api.pages(f"{self._home}/issues/{self._number}/comments", query={}))
+    def listed(self, *, around: Comment | None = None) -> Iterator[Comment]:
+        """Yield all comments, or those that were written around the time of one."""
+        since = {} if around is None or around.created is None else {"since": _iso(around.created - _RACE)}
+        return map(_comment, self._api.pages(f"{self._home}/issues/{self._number}/comments", query=since))
 
     def create(self, body: str) -> Comment:
         """Add a comment."""
@@ -134,30 +182,36 @@ def _unless_gone(api: Api, method: str, path: str, body: Any = None) -> Any:
         raise
 
 
-def _comment(tree: dict[str, Any]) -> Comment:
-    user = tree.get("user") or {}  # none: the account was deleted
-    return Comment(
-        id=tree["id"], author=user.get("login", ""), body=tree.get("body") or "", url=tree.get("html_url") or ""
-    )
+def _comment(tree: Any) -> Comment:
+    found = shaped(tree, _Comment, "a comment")
+    author = "" if found.user is None else found.user.login
+    return Comment(id=found.id, author=author, body=found.body or "", url=found.html_url, created=found.created_at)
 
 
-def _pull(tree: dict[str, Any]) -> Pull:
-    head, base = tree["head"], tree["base"]
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _pull(tree: Any) -> Pull:
+    found = shaped(tree, _Pull, "a pull request")
     return Pull(
-        number=tree["number"],
-        state=tree["state"],
-        head_sha=head["sha"],
-        head_repository=head["repo"]["id"] if head["repo"] else None,
-        base_repository=base["repo"]["id"],
-        base_ref=base["ref"],
-        base_sha=base["sha"],
-        merge_commit=tree.get("merge_commit_sha"),
-        labels=tuple(label["name"] for label in tree["labels"]),
+        number=found.number,
+        state=found.state,
+        head_sha=found.head.sha,
+        head_repository=None if found.head.repo is None else found.head.repo.id,
+        base_repository=None if found.base.repo is None else found.base.repo.id,
+        base_ref=found.base.ref,
+        base_sha=found.base.sha,
+        merge_commit=found.merge_commit_sha,
+        labels=tuple(label.name for label in found.labels),
     )
 
 
 def _decoded(body: Any, path: str) -> str:
+    found = shaped(body, _File, path)
+    if found.encoding != "base64":  # GitHub leaves the content of files over a megabyte out
+        raise RefusedError(f"{path}: it is too large to be read over the API", status=502)
     try:
-        return base64.b64decode(body["content"]).decode()
-    except (KeyError, TypeError, binascii.Error, UnicodeDecodeError) as error:
+        return base64.b64decode(found.content).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
         raise RefusedError(f"{path}: no text file came back: {error}", status=502) from error

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from unitrack.ci import publication as say
 from unitrack.ci import sticky
-from unitrack.ci.http import RefusedError
-from unitrack.errors import BackendError
+from unitrack.ci.posting import Done, Kind, tried
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,15 +17,21 @@ if TYPE_CHECKING:
     from unitrack.ci.github import GitHub, Pull
     from unitrack.ci.publication import Publication
 
-__all__ = ["PERMISSIONS", "Done", "Kind", "Names", "post", "sticky_of"]
+__all__ = ["CALLS", "PERMISSIONS", "Names", "Seen", "post", "sticky_of"]
 
-Kind = Literal["comment", "check", "status", "label"]
 PERMISSIONS: dict[Kind, str] = {
     "comment": "pull-requests: write",
     "check": "checks: write",
     "status": "statuses: write",
     "label": "pull-requests: write",
 }
+
+
+CALLS = 8
+"""The most calls a gate makes, find out and look up included, while a pull request has at most a hundred comments."""
+
+_USUAL: frozenset[Kind] = frozenset({"comment", "label", "check"})
+_FRESH = 5.0  # seconds
 
 
 class Names(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,33 +47,67 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
         return f"unitrack/{self.gate}"
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one thing to post. `refused` is a lack of permission, `failed` anything else."""
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A pull request as it was at a moment of the API's clock."""
 
-    kind: Kind
-    state: Literal["done", "skipped", "refused", "failed"]
-    text: str
+    pull: Pull
+    at: float
 
 
 def post(
-    github: GitHub, context: Context, publication: Publication, names: Names, *, kinds: frozenset[Kind]
+    github: GitHub,
+    context: Context,
+    publication: Publication,
+    names: Names,
+    *,
+    kinds: frozenset[Kind] = frozenset(),
+    seen: Seen | None = None,
 ) -> list[Done]:
-    """Post each kind that is asked for, apart from the others: what one can't do, the next still may."""
-    judged: list[Pull] = []
+    """Post each of `kinds` apart from the others: what one can't do, the next still may.
 
-    def current() -> bool:
-        """Ask whether the judged commit is still the head, and keep what else the answer says."""
-        assert context.number is not None
-        judged[:] = [github.pull(context.number)]
-        return judged[0].head_sha == context.head_sha
-
+    Without `kinds` it is comment, label and check run, and a commit status where the token may not write check runs.
+    The check run comes last and takes the calls that are left, so that a gate makes no more than `CALLS`.
+    """
+    head = _Head(github, context, seen)
     actions: dict[Kind, Callable[[], str]] = {
-        "comment": lambda: _comment(github, context, publication, names, current),
-        "check": lambda: _check(github, context, publication, names),
+        "comment": lambda: _comment(github, context, publication, names, head),
+        "label": lambda: _label(github, context, publication, names, head),
         "status": lambda: _status(github, context, publication, names),
-        "label": lambda: _label(github, context, publication, names, judged),
+        "check": lambda: _check(github, context, publication, names),
     }
-    return [_tried(kind, action) for kind, action in actions.items() if kind in kinds]
+    wanted = kinds or _USUAL
+    done = [_tried(kind, action) for kind, action in actions.items() if kind in wanted]
+    if not kinds and done[-1].state == "refused":
+        done.append(_tried("status", actions["status"]))
+    return done
+
+
+def _tried(kind: Kind, action: Callable[[], str]) -> Done:
+    return tried(kind, action, needs=f"give the job `{PERMISSIONS[kind]}`")
+
+
+class _Head:
+    """Knows whether the judged commit is still the head, and what else the pull request said of itself."""
+
+    def __init__(self, github: GitHub, context: Context, seen: Seen | None) -> None:
+        self._github, self._context, self._seen = github, context, seen
+
+    def is_current(self) -> bool:
+        """Ask, unless the answer is a few seconds old: no newer commit is trained and judged in that time."""
+        if self._seen is None or self._github.api.clock() - self._seen.at > _FRESH:
+            self._ask()
+        return self.pull.head_sha == self._context.head_sha
+
+    @property
+    def pull(self) -> Pull:
+        """Return the pull request as it was asked for last."""
+        return (self._seen or self._ask()).pull
+
+    def _ask(self) -> Seen:
+        assert self._context.number is not None
+        pull = self._github.pull(self._context.number)
+        self._seen = Seen(pull=pull, at=self._github.api.clock())
+        return self._seen
 
 
 def sticky_of(context: Context, names: Names) -> sticky.Sticky:
@@ -81,29 +120,37 @@ def sticky_of(context: Context, names: Names) -> sticky.Sticky:
     )
 
 
-def _tried(kind: Kind, action: Callable[[], str]) -> Done:
-    try:
-        text = action()
-    except RefusedError as error:
-        lacking = error.status in (401, 403)
-        text = f"{error}: give the job `{PERMISSIONS[kind]}`" if lacking else str(error)
-        return Done(kind=kind, state="refused" if lacking else "failed", text=text)
-    except BackendError as error:
-        return Done(kind=kind, state="failed", text=str(error))
-    return Done(kind=kind, state="done" if text else "skipped", text=text or "nothing to do")
-
-
-def _comment(
-    github: GitHub, context: Context, publication: Publication, names: Names, current: Callable[[], bool]
-) -> str:
+def _comment(github: GitHub, context: Context, publication: Publication, names: Names, head: _Head) -> str:
     if context.number is None:
         return ""
-    done = sticky.post(github.comments(context.number), sticky_of(context, names), publication.report, current=current)
+    notes = github.comments(context.number)
+    done = sticky.post(notes, sticky_of(context, names), publication.report, current=head.is_current)
     return f"{done.action} {done.url}".strip()
 
 
+def _label(github: GitHub, context: Context, publication: Publication, names: Names, head: _Head) -> str:
+    """Keep the label that tells a waived failure."""
+    if context.number is None or not names.label:
+        return ""
+    pull, wanted = head.pull, bool(publication.waived)
+    there = names.label in pull.labels
+    if pull.head_sha != context.head_sha or there == wanted:
+        return ""
+    if there:
+        github.remove_label(context.number, names.label)
+        return f"removed {names.label}"
+    github.add_labels(context.number, [names.label])
+    return f"added {names.label}"
+
+
 def _check(github: GitHub, context: Context, publication: Publication, names: Names) -> str:
-    first, *rest = say.check_bodies(publication, name=names.check, sha=context.head_sha, url=context.run_url)
+    first, *rest = say.check_bodies(
+        publication,
+        name=names.check,
+        sha=context.head_sha,
+        url=context.run_url,
+        requests=max(CALLS - github.api.calls, 1),
+    )
     made = github.create_check(first)
     for body in rest:
         github.update_check(made, body)
@@ -114,18 +161,3 @@ def _status(github: GitHub, context: Context, publication: Publication, names: N
     body = say.status_body(publication, name=names.check, url=context.run_url)
     github.create_status(context.head_sha, body)
     return str(body["state"])
-
-
-def _label(github: GitHub, context: Context, publication: Publication, names: Names, judged: list[Pull]) -> str:
-    """Keep the label that tells a waived failure; asks for the labels only if the comment didn't already."""
-    if context.number is None or not names.label:
-        return ""
-    pull = judged[0] if judged else github.pull(context.number)
-    there = names.label in pull.labels
-    if pull.head_sha != context.head_sha or there == bool(publication.waived):
-        return ""
-    if there:
-        github.remove_label(context.number, names.label)
-        return f"removed {names.label}"
-    github.add_labels(context.number, [names.label])
-    return f"added {names.label}"

@@ -1,4 +1,7 @@
-"""The same report on GitLab: a merge request note that is kept up to date, and a commit status."""
+"""The same report on GitLab: a merge request note that is kept up to date, a label, and a commit status if asked for.
+
+The job itself is what GitLab shows of a gate and what keeps a merge request back, by its exit code.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,50 @@ import msgspec
 from unitrack.ci import publication as say
 from unitrack.ci import sticky
 from unitrack.ci.context import Secret, safe_url
-from unitrack.ci.http import Api, RefusedError, segment
+from unitrack.ci.http import Api, RefusedError, segment, shaped
+from unitrack.ci.posting import Done, Kind, tried
 from unitrack.ci.sticky import Comment
 from unitrack.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from unitrack.ci.publication import Publication
 
-__all__ = ["GitLab", "Job", "Notes", "open_api", "read_job", "status_body"]
+__all__ = ["GitLab", "Job", "Merge", "Notes", "open_api", "post", "read_job", "status_body"]
 
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _GONE = (404, 410)
 _STATES = {"success": "success", "failure": "failed", "neutral": "success"}
+_USUAL: frozenset[Kind] = frozenset({"comment", "label"})
+_ROLES: dict[Kind, str] = {
+    "comment": "the scope `api`",
+    "label": "the scope `api` and the role Reporter",
+    "status": "the scope `api` and the role Developer",
+}
+
+
+class _User(msgspec.Struct):
+    username: str
+
+
+class _Note(msgspec.Struct):
+    id: int
+    body: str
+    author: _User
+    system: bool = False
+
+
+class _Merge(msgspec.Struct):
+    sha: str | None  # none while GitLab prepares a new merge request
+    labels: list[str]
+
+
+class Merge(msgspec.Struct, frozen=True, kw_only=True):
+    """A merge request as GitLab has it now."""
+
+    head_sha: str | None
+    labels: tuple[str, ...]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,11 +117,17 @@ class GitLab:
 
     def whoami(self) -> str:
         """Return the user name that the token writes under."""
-        return str(self.api.call("GET", "/user").body["username"])
+        return shaped(self.api.call("GET", "/user").body, _User, "the token's user").username
 
-    def head(self, merge_request: int) -> str:
-        """Return the commit at the head of a merge request."""
-        return str(self.api.call("GET", f"{self._home}/merge_requests/{merge_request}").body["sha"])
+    def merge(self, number: int) -> Merge:
+        """Return a merge request."""
+        found = shaped(self.api.call("GET", f"{self._home}/merge_requests/{number}").body, _Merge, "the merge request")
+        return Merge(head_sha=found.sha, labels=tuple(found.labels))
+
+    def set_label(self, number: int, label: str, *, there: bool) -> None:
+        """Put a label on a merge request or take it off; the others stay."""
+        body = {"add_labels" if there else "remove_labels": label}
+        self.api.call("PUT", f"{self._home}/merge_requests/{number}", body=body)
 
     def set_status(self, sha: str, body: Mapping[str, Any]) -> bool:
         """Set a commit's status; tell whether that changed anything."""
@@ -104,27 +143,63 @@ class GitLab:
         """Return the notes of a merge request."""
         return Notes(self.api, f"{self._home}/merge_requests/{merge_request}/notes")
 
-    def report(self, job: Job, publication: Publication, *, gate: str) -> list[str]:
-        """Post the note and the status; return what was done, a line each."""
-        done = []
-        if job.merge_request is not None:
-            number = job.merge_request
-            mine = sticky.Sticky(
-                workflow="gitlab", job=job.job, gate=gate, run=job.pipeline, attempt=job.job_id, author=self.whoami()
-            )
-            posted = sticky.post(
-                self.notes(number), mine, publication.report, current=lambda: self.head(number) == job.head_sha
-            )
-            done.append(f"note: {posted.action}")
-        body = status_body(publication, gate=gate, url=job.url)
-        changed = self.set_status(job.head_sha, body)
-        return [*done, f"status: {body['state']}{'' if changed else ' already'}"]
+
+def post(
+    gitlab: GitLab,
+    job: Job,
+    publication: Publication,
+    *,
+    gate: str,
+    label: str | None = None,
+    kinds: frozenset[Kind] = frozenset(),
+) -> list[Done]:
+    """Post each of `kinds`, note and label unless given; what one can't do, the next still may."""
+    actions: dict[Kind, Callable[[], str]] = {
+        "comment": lambda: _comment(gitlab, job, publication, gate),
+        "label": lambda: _label(gitlab, job, publication, label),
+        "status": lambda: _status(gitlab, job, publication, gate),
+    }
+    wanted = kinds or _USUAL
+    return [
+        tried(kind, action, needs=f"the token needs {_ROLES[kind]}")
+        for kind, action in actions.items()
+        if kind in wanted
+    ]
 
 
-def status_body(publication: Publication, *, gate: str, url: str | None) -> dict[str, Any]:
+def _comment(gitlab: GitLab, job: Job, publication: Publication, gate: str) -> str:
+    number = job.merge_request
+    if number is None:
+        return ""
+    mine = sticky.Sticky(
+        workflow="gitlab", job=job.job, gate=gate, run=job.pipeline, attempt=job.job_id, author=gitlab.whoami()
+    )
+    notes = gitlab.notes(number)
+    return sticky.post(
+        notes, mine, publication.report, current=lambda: gitlab.merge(number).head_sha == job.head_sha
+    ).action
+
+
+def _label(gitlab: GitLab, job: Job, publication: Publication, label: str | None) -> str:
+    if job.merge_request is None or not label:
+        return ""
+    merge, wanted = gitlab.merge(job.merge_request), bool(publication.waived)
+    if merge.head_sha != job.head_sha or (label in merge.labels) == wanted:
+        return ""
+    gitlab.set_label(job.merge_request, label, there=wanted)
+    return f"{'added' if wanted else 'removed'} {label}"
+
+
+def _status(gitlab: GitLab, job: Job, publication: Publication, gate: str) -> str:
+    body = status_body(publication, gate=gate, url=job.url, pipeline=job.pipeline)
+    changed = gitlab.set_status(job.sha, body)
+    return f"{body['state']}{'' if changed else ' already'}"
+
+
+def status_body(publication: Publication, *, gate: str, url: str | None, pipeline: int) -> dict[str, Any]:
     """Return the body of a commit status, which GitLab keeps in an external job of the pipeline."""
     made = say.status_body(publication, name=f"unitrack/{gate}", url=url)
-    return {**made, "state": _STATES[publication.conclusion]}
+    return {**made, "state": _STATES[publication.conclusion], **({"pipeline_id": pipeline} if pipeline else {})}
 
 
 class Notes:
@@ -133,19 +208,20 @@ class Notes:
     def __init__(self, api: Api, path: str) -> None:
         self._api, self._path = api, path
 
-    def listed(self) -> Iterator[Comment]:
-        """Yield all notes but those that GitLab itself wrote."""
+    def listed(self, *, around: Comment | None = None) -> Iterator[Comment]:
+        """Yield all notes but those that GitLab itself wrote, whatever is asked for: it can't list by time."""
         found = self._api.pages(self._path, query={"order_by": "created_at", "sort": "asc"})
-        return (_note(one) for one in found if not one["system"])
+        notes = (shaped(one, _Note, "a note") for one in found)
+        return (_comment_of(one) for one in notes if not one.system)
 
     def create(self, body: str) -> Comment:
         """Add a note."""
-        return _note(self._api.call("POST", self._path, body={"body": body}).body)
+        return _comment_of(shaped(self._api.call("POST", self._path, body={"body": body}).body, _Note, "the note"))
 
     def update(self, id: int, body: str) -> Comment | None:
         """Replace a note's text; None if it is gone."""
         found = self._unless_gone("PUT", id, {"body": body})
-        return None if found is None else _note(found)
+        return None if found is None else _comment_of(shaped(found, _Note, "the note"))
 
     def delete(self, id: int) -> None:
         """Remove a note, if it is still there."""
@@ -160,5 +236,5 @@ class Notes:
             raise
 
 
-def _note(tree: dict[str, Any]) -> Comment:
-    return Comment(id=tree["id"], author=tree["author"]["username"], body=tree["body"])
+def _comment_of(note: _Note) -> Comment:
+    return Comment(id=note.id, author=note.author.username, body=note.body)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
     from unitrack.ci.context import Secret
 
-__all__ = ["Answer", "Api", "RefusedError", "pause_of", "segment"]
+__all__ = ["Answer", "Api", "RefusedError", "pause_of", "segment", "shaped"]
+
+_Shape = TypeVar("_Shape")
 
 _LONGEST_PAUSE = 30.0
 _SECONDARY_PAUSE = 60.0  # GitHub asks for at least a minute where it says nothing else
 _REDIRECTS = (301, 302, 307, 308)
 _LARGEST = 32 << 20
+_SHORTEST_WAIT = 1.0
 _PAGES = 100
 
 
@@ -57,7 +60,7 @@ class _Bearer(requests.auth.AuthBase):
 
 
 class Api:
-    """Calls one server with one token. `calls` counts the requests that were sent."""
+    """Calls one server with one token. `calls` counts the requests that were sent, `clock` tells seconds."""
 
     def __init__(
         self,
@@ -75,7 +78,7 @@ class Api:
     ) -> None:
         self._url, self._auth = url, _Bearer(header, prefix, token)
         self._headers = {"User-Agent": "unitrack", **(headers or {})}
-        self._timeout, self._sleep, self._clock = timeout, sleep, clock
+        self._timeout, self._sleep, self.clock = timeout, sleep, clock
         self._deadline = clock() + patience
         self._session = session or requests.Session()
         self.calls = 0
@@ -91,9 +94,11 @@ class Api:
                 if pause is None:
                     return _answer(response, what)
                 reason = f"{response.status_code} {_message(response)}"
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            except _PASSING as error:
                 reason, pause = f"{type(error).__name__}", _backoff(attempt)
-            if self._clock() + pause > self._deadline:
+            except requests.RequestException as error:
+                raise RefusedError(f"{what}: can't be sent: {type(error).__name__}: {error}", status=0) from error
+            if self.clock() + pause > self._deadline:
                 raise RetryableError(f"{what}: {reason}; run this step again later", after=pause)
             self._sleep(pause)
             attempt += 1
@@ -102,7 +107,7 @@ class Api:
         """Yield the items of all pages of a list."""
         answer = self.call("GET", path, query={**query, "per_page": 100})
         for _ in range(_PAGES):
-            yield from answer.body
+            yield from shaped(answer.body, list[Any], f"GET {path}")
             if answer.next is None:
                 return
             answer = self.call("GET", answer.next)
@@ -123,7 +128,7 @@ class Api:
                 json=body,
                 headers=self._headers,
                 auth=self._auth,
-                timeout=self._timeout,
+                timeout=max(min(self._timeout, self._deadline - self.clock()), _SHORTEST_WAIT),
                 allow_redirects=False,  # requests would turn a POST into a GET, which answers and does nothing
             )
             if response.status_code not in _REDIRECTS or "location" not in response.headers:
@@ -141,21 +146,32 @@ def pause_of(status: int, headers: Mapping[str, str], message: str, attempt: int
     limited = status == 429 or (
         status == 403 and (wish != "" or headers.get("x-ratelimit-remaining") == "0" or "rate limit" in message.lower())
     )
+    asked = _number(wish)
     if limited:
-        if wish.isdigit():
-            return float(wish)
-        reset = headers.get("x-ratelimit-reset", "")
-        if headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
-            return max(float(reset) - now, 0.0) + 1.0
-        return _SECONDARY_PAUSE * 2.0**attempt
+        reset = _number(headers.get("x-ratelimit-reset", "")) if headers.get("x-ratelimit-remaining") == "0" else None
+        if asked is None and reset is not None:
+            return max(reset - now, 0.0) + 1.0
+        return _SECONDARY_PAUSE * 2.0**attempt if asked is None else asked
     if status >= 500 or status == 408:
-        return float(wish) if wish.isdigit() else _backoff(attempt)
+        return _backoff(attempt) if asked is None else asked
     return None
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text.isascii() and text.isdigit() else None
 
 
 def segment(text: str) -> str:
     """Return text as one segment of a path."""
     return quote(text, safe="")
+
+
+def shaped(tree: Any, shape: type[_Shape], what: str) -> _Shape:
+    """Return the part of an answer that is used. Raises RefusedError if the server sent something else."""
+    try:
+        return msgspec.convert(tree, shape)
+    except msgspec.ValidationError as error:
+        raise RefusedError(f"{what}: the answer is not what the API describes: {error}", status=502) from error
 
 
 def _backoff(attempt: int) -> float:
@@ -164,7 +180,7 @@ def _backoff(attempt: int) -> float:
 
 def _same_server(url: str, home: str) -> None:
     there, here = urlsplit(url), urlsplit(home)
-    if (there.scheme, there.netloc) != (here.scheme, here.netloc):
+    if (there.scheme, there.netloc.lower()) != (here.scheme, here.netloc.lower()):
         raise RefusedError(f"{here.netloc} sends us to {there.netloc}: the token is not for it", status=301)
 
 
@@ -178,6 +194,12 @@ def _answer(response: requests.Response, what: str) -> Answer:
     return Answer(status=response.status_code, body=body, next=response.links.get("next", {}).get("url"))
 
 
+_PASSING = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
 _HINTS = {
     401: "; the token is wrong or has expired",
     403: "; the token lacks a permission for this",

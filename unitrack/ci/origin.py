@@ -50,6 +50,9 @@ def for_pull(context: Context, pull: Pull) -> Context:
 
 
 def commits_of(context: Context, pull: Pull | None = None) -> frozenset[str]:
-    """Return the commits a verdict may be about: the head, and its test merge with the base."""
-    merge = pull.merge_commit if pull is not None else context.sha if context.event.startswith("pull_request") else None
+    """Return the commits a verdict may be about: the head, and its test merge with the base.
+
+    `pull_request_target` runs on the base branch: its own commit is not the pull request's.
+    """
+    merge = pull.merge_commit if pull is not None else context.sha if context.event == "pull_request" else None
     return frozenset(commit for commit in (context.head_sha, merge) if commit)

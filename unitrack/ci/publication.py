@@ -5,6 +5,7 @@ Pure. A gate without a verdict (training crashed, evidence refused) has its say 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -23,6 +24,8 @@ __all__ = ["LONGEST_BODY", "Places", "Publication", "check_bodies", "of_verdict"
 LONGEST_BODY = 60_000
 """Characters; GitHub takes 65,536 of a comment and 65,535 of a check's summary, and markers have to fit in, too."""
 
+_MOST_BYTES = 65_000  # of a check's summary; whether GitHub's 65,535 are characters or bytes, it fits
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _LONGEST_STATUS = 140
 _LONGEST_MESSAGE = 2_000
 _PER_REQUEST = 50  # annotations
@@ -69,22 +72,35 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 def of_verdict(verdict: Verdict, *, places: Places, self_reported: bool = False) -> Publication:
     """Say what a verdict says."""
     said = f"{_SELF_REPORTED}\n" if self_reported else ""
+    title = _TITLES[verdict.outcome] + (" (self-reported)" if self_reported else "")
     return Publication(
         outcome=verdict.outcome,
         blocks=verdict.outcome == "fail" or (verdict.outcome == "undecided" and verdict.blocks),
         exit_code=exit_code(verdict),
-        title=_TITLES[verdict.outcome],
+        title=title,
         sentence=_plain(verdict.summary, 500),
-        report=said + markdown.render(verdict, limit=LONGEST_BODY - len(said)),
+        report=said + _fitting(verdict, LONGEST_BODY - len(said)),
         long_report=said + summary.render(verdict),
         annotations=tuple(_annotations(verdict, places)),
         waived=tuple(one.name for one in verdict.metrics if one.waived is not None),
         outputs={
             "verdict": verdict.outcome,
-            "candidate": verdict.candidate.commit,
-            "baseline": verdict.baseline.commit,
+            "candidate": _commit(verdict.candidate.commit),
+            "baseline": _commit(verdict.baseline.commit),
         },
     )
+
+
+def _fitting(verdict: Verdict, limit: int) -> str:
+    """Return the report in `limit` characters and in the bytes that a check takes."""
+    text = markdown.render(verdict, limit=limit)
+    size = len(text.encode())
+    return text if size <= _MOST_BYTES else markdown.render(verdict, limit=len(text) * _MOST_BYTES // (size + 1))
+
+
+def _commit(text: str) -> str:
+    """Return a commit's id, and nothing in place of what a stranger may have put there."""
+    return text if _COMMIT.fullmatch(text) else ""
 
 
 def without_verdict(reason: str, *, places: Places) -> Publication:
@@ -106,11 +122,19 @@ def without_verdict(reason: str, *, places: Places) -> Publication:
     )
 
 
-def check_bodies(publication: Publication, *, name: str, sha: str, url: str | None) -> list[dict[str, Any]]:
-    """Return the body that creates the check run, and those that add the annotations that don't fit into it."""
-    output = {"title": publication.title, "summary": publication.report}
+def check_bodies(
+    publication: Publication, *, name: str, sha: str, url: str | None, requests: int = 3
+) -> list[dict[str, Any]]:
+    """Return the body that creates the check run, and those that add the annotations that don't fit into it.
+
+    There are at most `requests`; of more annotations than they can hold the last are left out, which the summary says.
+    """
     shown = [_shown(one) for one in publication.annotations]
-    pages = [shown[at : at + _PER_REQUEST] for at in range(0, len(shown), _PER_REQUEST)] or [[]]
+    kept = shown[: requests * _PER_REQUEST]
+    left = len(shown) - len(kept)
+    note = f"\n{left} more annotations are not shown here; the report names all of them.\n" if left else ""
+    output = {"title": publication.title, "summary": publication.report + note}
+    pages = [kept[at : at + _PER_REQUEST] for at in range(0, len(kept), _PER_REQUEST)] or [[]]
     first = {
         "name": name,
         "head_sha": sha,

@@ -5,6 +5,7 @@ All of it is text in which a stranger's text could pass for a command, so everyt
 
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,11 +15,12 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Annotation", "annotate", "command", "outputs_text", "quoted", "write_outputs", "write_summary"]
+__all__ = ["Annotation", "annotate", "command", "harmless", "outputs_text", "quoted", "write_outputs", "write_summary"]
 
 Level = Literal["notice", "warning", "failure"]
 
 _COMMANDS = {"notice": "notice", "warning": "warning", "failure": "error"}
+_LIVE = re.compile(r"(?m)^(\s*):(?=:)|##(?=\[)")
 _MOST = 10  # of each level in one step; the runner drops the rest in silence
 _SUMMARY_BYTES = 1 << 20  # of one step; a longer one is refused whole
 
@@ -50,6 +52,14 @@ def annotate(annotations: Sequence[Annotation]) -> list[str]:
             text = one.message + more
             lines.append(command(_COMMANDS[level], text, file=one.path, line=str(one.line), title=one.title))
     return lines
+
+
+def harmless(text: str) -> str:
+    """Return text for the log in which nothing is taken for a command.
+
+    `::` starts one at the start of a line; `##[`, the older form, anywhere.
+    """
+    return _LIVE.sub(lambda found: f"{found[1]}\\x3a" if found[1] is not None else "\\x23#", text)
 
 
 def quoted(text: str) -> str:

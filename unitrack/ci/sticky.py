@@ -8,6 +8,7 @@ deletes the oldest, so all come to the same one. What a killed step left is remo
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import quote
 
@@ -29,13 +30,14 @@ class Comment(msgspec.Struct, frozen=True, kw_only=True):
     author: str
     body: str
     url: str = ""
+    created: datetime | None = None
 
 
 class Comments(Protocol):
     """The comments of one pull or merge request."""
 
-    def listed(self) -> Iterable[Comment]:
-        """Yield all of them."""
+    def listed(self, *, around: Comment | None = None) -> Iterable[Comment]:
+        """Yield all of them, or at least those that were written around the time of one."""
         ...
 
     def create(self, body: str) -> Comment:
@@ -104,9 +106,12 @@ def post(comments: Comments, sticky: Sticky, body: str, *, current: Callable[[],
     return Posted(action="superseded")
 
 
-def _own(comments: Comments, sticky: Sticky, author: str | None = None) -> list[Comment]:
-    who = author or sticky.author
-    found = (one for one in comments.listed() if one.author == who and one.body.startswith(sticky.marker))
+def _own(
+    comments: Comments, sticky: Sticky, *, author: str | None = None, around: Comment | None = None
+) -> list[Comment]:
+    """Return this gate's comments, oldest first."""
+    who, listed = author or sticky.author, comments.listed(around=around)
+    found = (one for one in listed if one.author == who and one.body.startswith(sticky.marker))
     return sorted(found, key=lambda one: one.id)
 
 
@@ -114,7 +119,9 @@ def _create(comments: Comments, sticky: Sticky, text: str, current: Callable[[],
     if not current():
         return Posted(action="superseded")
     made = comments.create(text)
-    oldest = next(iter(_own(comments, sticky, made.author)), made)
+    # What was there before was seen, unless we write under another name than was thought.
+    around = made if made.author == sticky.author else None
+    oldest = next(iter(_own(comments, sticky, author=made.author, around=around)), made)
     if oldest.id >= made.id:
         return Posted(action="created", url=made.url)
     comments.delete(made.id)

@@ -10,8 +10,9 @@ import click
 
 from unitrack.ci import evidence
 from unitrack.ci.github import BOT
-from unitrack.ci.github_report import PERMISSIONS, Kind, Names
-from unitrack.cli import _reporting
+from unitrack.ci.github_report import PERMISSIONS, Names
+from unitrack.ci.posting import Kind
+from unitrack.cli import _merging, _places, _rehearsal, _reporting
 from unitrack.cli import promote as promoting
 from unitrack.cli._output import note
 from unitrack.cli._reporting import Options
@@ -48,7 +49,7 @@ def command(
     if not dry_run:
         raise UsageError("`unitrack ci` alone only rehearses: add --dry-run, or see `unitrack ci --help`")
     options = Options(settings=load_settings(), verdict=verdict, names=Names(gate=gate, author=BOT))
-    _reporting.rehearse(options, number=pull_request)
+    _rehearsal.rehearse(options, number=pull_request)
 
 
 @command.command()
@@ -87,7 +88,7 @@ def report(
     try:
         settings = load_settings()
     except ConfigError as error:
-        _reporting.broken_settings(error)
+        _places.broken_settings(error)
         raise
     options = Options(
         settings=settings,
@@ -99,7 +100,7 @@ def report(
         gate_log=gate_log,
     )
     if dry_run:
-        said, code = _reporting.rehearse(options, number=pull_request), 0
+        said, code = _rehearsal.rehearse(options, number=pull_request), 0
     elif os.environ.get("GITLAB_CI") == "true":
         said, code = _reporting.report_on_gitlab(options)
     else:
@@ -151,13 +152,13 @@ def promote(
     Asks GitHub which pull request the push merged and fetches its head, so that the gated content can be compared
     with the merged one. Ends with 1 if the alias may not move, with 0 if nothing was merged.
     """
-    merged = _reporting.merged_pull()
+    merged = _merging.merged_pull()
     if merged is None:
         note("no pull request was merged by this push: nothing is promoted")
         return
     number, sha = merged
     judged = None if verdict is None else read_verdict(verdict)
-    _reporting.fetch_head(load_settings(), remote, number, unless=None if judged is None else judged.candidate.commit)
+    _merging.fetch_gated(load_settings(), remote, number, gated=None if judged is None else judged.candidate.commit)
     if register:
         run_id = run_id or _first_run(judged)
     folder = output or Path("promotion")
@@ -172,7 +173,7 @@ def promote(
         output=folder,
         dry_run=dry_run,
     )
-    _reporting.show_release_note(folder)
+    _merging.show_release_note(folder)
 
 
 def _first_run(verdict: Verdict | None) -> str:
