@@ -80,19 +80,6 @@ def test_the_largest_summary_fits_its_step() -> None:
     assert len(summary.render(verdicts.huge()).encode()) <= summary.LARGEST < 1 << 20
 
 
-def test_a_summary_of_a_fail_draws_seeds_and_curves() -> None:
-    report = summary.render(verdicts.ordinary("fail"))
-    charts = re.findall(r"```mermaid\n(.*?)\n```", report, re.DOTALL)
-    assert len(charts) >= 2
-    for chart in charts:
-        kind, *lines = chart.split("\n")
-        assert kind == "xychart-beta"
-        assert all(
-            re.fullmatch(r'    (title "[^"]*"|x-axis \[.*\]|y-axis "[^"]*" \S+ --> \S+|line \[[-\d., ]+\])', line)
-            for line in lines
-        )
-
-
 @given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=80)))
 def test_a_label_of_a_chart_cannot_leave_its_quotes(text: str) -> None:
     made = label(text)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import jsonschema
 import msgspec
@@ -16,81 +17,27 @@ from unitrack.report import junit, sarif
 
 TEXTS = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=60))
 
-# What we use of the SARIF 2.1.0 schema, in our own words: names, types and enumerations of the specification.
-_TEXT = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string", "minLength": 1}}}
-_PLACE = {
-    "type": "object",
-    "required": ["physicalLocation"],
-    "properties": {
-        "physicalLocation": {
-            "type": "object",
-            "required": ["artifactLocation"],
-            "properties": {
-                "artifactLocation": {
-                    "type": "object",
-                    "properties": {
-                        "uri": {"type": "string", "pattern": r"^[\w%./~-]+$"},
-                        "uriBaseId": {"const": "%SRCROOT%"},
-                    },
-                    "additionalProperties": False,
-                },
-                "region": {"type": "object", "properties": {"startLine": {"type": "integer", "minimum": 1}}},
-            },
-            "additionalProperties": False,
-        },
-        "id": {"type": "integer", "minimum": 0},
-        "message": _TEXT,
-    },
-    "additionalProperties": False,
-}
-_RESULT = {
-    "type": "object",
-    "required": ["message", "ruleId", "level", "locations"],
-    "properties": {
-        "ruleId": {"type": "string"},
-        "ruleIndex": {"type": "integer", "minimum": 0},
-        "level": {"enum": ["none", "note", "warning", "error"]},
-        "message": _TEXT,
-        "locations": {"type": "array", "items": _PLACE, "minItems": 1},
-        "relatedLocations": {"type": "array", "items": _PLACE, "uniqueItems": True},
-        "partialFingerprints": {"type": "object", "additionalProperties": {"type": "string"}},
-        "suppressions": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["kind"],
-                "properties": {
-                    "kind": {"enum": ["inSource", "external"]},
-                    "status": {"enum": ["accepted", "underReview", "rejected"]},
-                    "justification": {"type": "string"},
-                },
-                "additionalProperties": False,
-            },
-        },
-    },
-    "additionalProperties": False,
-}
-SARIF = {
-    "type": "object",
-    "required": ["version", "runs"],
-    "properties": {
-        "version": {"const": "2.1.0"},
-        "runs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["tool"],
-                "properties": {"results": {"type": "array", "items": _RESULT}},
-            },
-        },
-    },
-}
+SARIF = json.loads((Path(__file__).parent / "official" / "sarif-schema-2.1.0.json").read_text())
+# What the schema leaves to a format that is seldom checked: a relative reference of unreserved and escaped characters.
+URI = re.compile(r"(?:[\w.~/-]|%[0-9A-F]{2})+", re.ASCII)
 
 
 def read(verdict: object) -> dict:
     tree = json.loads(sarif.render(verdict))
-    jsonschema.validate(tree, SARIF)
+    jsonschema.Draft7Validator(SARIF).validate(tree)
+    for one in tree["runs"][0]["results"]:
+        for place in (*one["locations"], *one.get("relatedLocations", ())):
+            assert URI.fullmatch(place["physicalLocation"]["artifactLocation"]["uri"])
     return tree["runs"][0]
+
+
+def test_the_schema_refuses_what_is_no_sarif() -> None:
+    tree = json.loads(sarif.render(verdicts.ordinary("fail")))
+    for name, wrong in (("level", "fatal"), ("message", {}), ("locations", [{"uri": "x"}])):
+        broken = json.loads(json.dumps(tree))
+        broken["runs"][0]["results"][0][name] = wrong
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.Draft7Validator(SARIF).validate(broken)
 
 
 def test_each_failed_metric_and_slice_is_a_result_with_the_changed_files() -> None:
