@@ -13,6 +13,6 @@ echo "folder=$folder" >>"$GITHUB_OUTPUT"
 token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 echo "::stop-commands::$token"
 code=0
-(cd -- "$WORKING_DIRECTORY" && exec "$UNITRACK_PYTHON" -m unitrack "${arguments[@]}") 2>&1 | tee "$folder/gate.log" || code=$?
+(cd -- "$WORKING_DIRECTORY" && exec "$PYTHON" -m unitrack "${arguments[@]}") 2>&1 | tee "$folder/gate.log" || code=$?
 echo "::$token::"
 echo "code=$code" >>"$GITHUB_OUTPUT"

@@ -10,7 +10,7 @@ arguments=(ci promote --alias "$ALIAS" --output "$OUTPUT")
 cd -- "$WORKING_DIRECTORY"
 log=$(mktemp "$RUNNER_TEMP/unitrack-promote-XXXXXX")
 code=0
-"$UNITRACK_PYTHON" -m unitrack "${arguments[@]}" 2>&1 | tee "$log" || code=$?
+"$PYTHON" -m unitrack "${arguments[@]}" 2>&1 | tee "$log" || code=$?
 if [[ $code != 0 || ! -e $OUTPUT/attestation.json ]]; then
     echo "promoted=false" >>"$GITHUB_OUTPUT"
     printf '## Nothing was promoted\n\n' >>"$GITHUB_STEP_SUMMARY"

@@ -1,7 +1,7 @@
 # Say what came of it: job summary, outputs, annotations and, with a token, comment, check run and label.
 set -euo pipefail
 
-if [[ -z ${UNITRACK_PYTHON-} ]]; then
+if [[ -z ${PYTHON-} ]]; then
     printf '## ⛔ Gate has no verdict\n\nunitrack could not be installed: see the log.\n' >>"$GITHUB_STEP_SUMMARY"
     printf 'verdict=none\n' >>"$GITHUB_OUTPUT"
     exit 4
@@ -17,4 +17,4 @@ read -ra posts <<<"${POST-}"
 for post in ${posts[@]+"${posts[@]}"}; do arguments+=(--post "$post"); done
 
 cd -- "$WORKING_DIRECTORY"
-exec "$UNITRACK_PYTHON" -m unitrack "${arguments[@]}"
+exec "$PYTHON" -m unitrack "${arguments[@]}"

@@ -11,7 +11,7 @@ log=$(mktemp "$RUNNER_TEMP/unitrack-train-XXXXXX")
 token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 echo "::stop-commands::$token"
 code=0
-"$UNITRACK_PYTHON" -m unitrack "${arguments[@]}" 2>&1 | tee "$log" || code=$?
+"$PYTHON" -m unitrack "${arguments[@]}" 2>&1 | tee "$log" || code=$?
 echo "::$token::"
 {
     printf '## %s\n\n' "$([[ $code == 0 ]] && echo Trained || echo "Training gave no evidence")"
