@@ -22,12 +22,14 @@ import re
 import secrets
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from fake_server import FakeServer
 from github_contract import answer_breach, example, operation, request_breach
 
 BOT = "github-actions[bot]"
@@ -93,7 +95,7 @@ class FakeGitHub:
         self._made: dict[int, float] = {}
         self._ids = 0
         self._lock = threading.RLock()
-        self._server: ThreadingHTTPServer | None = None
+        self._server: FakeServer | None = None
 
     # --- what a test arranges ---
 
@@ -140,6 +142,7 @@ class FakeGitHub:
             made = example("POST", _COMMENTS, "201")
             made.update(id=self._next_id(), body=body, issue_url=f"{self.url}/repos/{self.repository}/issues/{number}")
             made["user"].update(login=login, type="Bot" if login.endswith("[bot]") else "User")
+            made["created_at"] = made["updated_at"] = _now()
             made["html_url"] = f"https://github.com/{self.repository}/pull/{number}#issuecomment-{made['id']}"
             self.comments[made["id"]] = made
             self._made[made["id"]] = time.monotonic()
@@ -157,7 +160,7 @@ class FakeGitHub:
         delay: float = 0.0,
         lost: bool = False,
     ) -> None:
-        """Answer the next `times` matching requests with `status` (0: as usual) after `delay` seconds."""
+        """Answer the next `times` matching requests with `status` (0: as usual, `CUT`: half) after `delay` seconds."""
         self._faults.append(
             Fault(
                 method=method, pattern=pattern, status=status, headers=headers or {}, message=message, times=times,
@@ -177,30 +180,29 @@ class FakeGitHub:
     def url(self) -> str:
         """Return what GITHUB_API_URL should be."""
         assert self._server is not None, "start it with `with`"
-        return f"http://127.0.0.1:{self._server.server_address[1]}{self.prefix}"
+        return f"{self._server.url}{self.prefix}"
 
     def __enter__(self) -> FakeGitHub:
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
+        self._server = FakeServer(self._answer, self.breaches.append)
+        self._server.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._server is not None
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._server.stop()
         if kind is None and self.breaches:
             raise AssertionError("the contract was broken:\n" + "\n".join(self.breaches))
 
-    def answer(self, method: str, target: str, token: str | None, body: bytes) -> tuple[int, Any, dict[str, str]]:
-        """Carry a request out: status, what goes into the body, headers."""
+    def _answer(
+        self, method: str, target: str, sent: Mapping[str, str], body: bytes
+    ) -> tuple[int, Any, dict[str, str]]:
+        token = (sent.get("Authorization") or "").removeprefix("Bearer ").strip()
         parts = urlsplit(target)
         path = unquote(parts.path).removeprefix(self.prefix)
         query = dict(parse_qsl(parts.query))
-        known = self._tokens.get(token or "")
+        known = self._tokens.get(token)
         call = Call(
             method=method, path=path, query=query, body=json.loads(body) if body else None, login=known and known.login
         )
@@ -280,7 +282,7 @@ class FakeGitHub:
         seen = [
             one
             for one in self.comments_of(int(names["issue_number"]))
-            if now - self._made[one["id"]] >= self.visible_after
+            if now - self._made[one["id"]] >= self.visible_after and one["updated_at"] >= call.query.get("since", "")
         ]
         return 200, self._page(sorted(seen, key=lambda one: one["id"]), call, headers)
 
@@ -292,7 +294,7 @@ class FakeGitHub:
     def update_comment(self, call: Call, names: dict[str, str], _known: _Token, _headers: dict[str, str]) -> Any:
         comment = self._comment(names["comment_id"])
         _limit(call.body["body"], 65_536, "body", "Body is too long (maximum is 65536 characters)")
-        comment["body"] = call.body["body"]
+        comment.update(body=call.body["body"], updated_at=_now())
         return 200, comment
 
     def delete_comment(self, _call: Call, names: dict[str, str], _known: _Token, _headers: dict[str, str]) -> Any:
@@ -434,6 +436,10 @@ _PERFORM = {
 }
 
 
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def repository_id(repository: str) -> int:
     """Return the id the fake gives a repository, in events too."""
     return int(hashlib.sha256(repository.encode()).hexdigest()[:7], 16)
@@ -448,40 +454,3 @@ def _limit(text: str, longest: int, field: str, message: str) -> None:
     if len(text) > longest:
         errors = [{"resource": "IssueComment", "field": field, "code": "unprocessable", "message": message}]
         raise RefusalError(status=422, message="Validation Failed", errors=errors)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # so that leaving waits for what is still answered
-    request_queue_size = 256
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # a client that gave up on a slow answer
-
-
-def _handler(hub: FakeGitHub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            token = (self.headers.get("Authorization") or "").removeprefix("Bearer ").strip()
-            try:
-                status, tree, headers = hub.answer(self.command, self.path, token, body)
-            except Exception as error:  # told to the test, not to stderr
-                hub.breaches.append(f"the fake broke: {self.command} {self.path}: {error!r}")
-                status, tree, headers = 500, {"message": repr(error)}, {}
-            data = b"" if tree is None else json.dumps(tree).encode()
-            self.send_response(status)
-            for name, value in {
-                "Content-Type": "application/json",
-                "Content-Length": str(len(data)),
-                **headers,
-            }.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _serve  # noqa: N815 - http.server's names
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    return Handler

@@ -151,14 +151,14 @@ def pause_of(status: int, headers: Mapping[str, str], message: str, attempt: int
         reset = _number(headers.get("x-ratelimit-reset", "")) if headers.get("x-ratelimit-remaining") == "0" else None
         if asked is None and reset is not None:
             return max(reset - now, 0.0) + 1.0
-        return _SECONDARY_PAUSE * 2.0**attempt if asked is None else asked
+        return _SECONDARY_PAUSE * 2.0 ** min(attempt, 10) if asked is None else asked
     if status >= 500 or status == 408:
         return _backoff(attempt) if asked is None else asked
     return None
 
 
 def _number(text: str) -> float | None:
-    return float(text) if text.isascii() and text.isdigit() else None
+    return max(float(text), 1.0) if text.isascii() and text.isdigit() else None  # 0 would be a busy loop
 
 
 def segment(text: str) -> str:
@@ -175,7 +175,7 @@ def shaped(tree: Any, shape: type[_Shape], what: str) -> _Shape:
 
 
 def _backoff(attempt: int) -> float:
-    return float(min(2.0**attempt, _LONGEST_PAUSE) * (0.5 + random.random() / 2))
+    return float(min(2.0 ** min(attempt, 10), _LONGEST_PAUSE) * (0.5 + random.random() / 2))
 
 
 def _same_server(url: str, home: str) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from unitrack.ci import github_report, gitlab, publication, rehearsal, runner
+from unitrack.ci import evidence, github_report, gitlab, publication, rehearsal, runner
 from unitrack.ci.context import Context, Secret, read_context
 from unitrack.ci.github import GitHub
 from unitrack.ci.github import open_api as open_github
 from unitrack.cli._places import places_of
 from unitrack.cli._reporting import judged
+from unitrack.errors import EvidenceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,29 +28,43 @@ if TYPE_CHECKING:
 
 __all__ = ["rehearse"]
 
-_NO_NUMBER = 0  # shown as NUMBER
+_NO_NUMBER = r"/0(?=/|$)"
 _GITHUB, _GITLAB = "https://github.invalid", "https://gitlab.invalid"
 _HEAD = "HEAD"
 
 
 def rehearse(options: Options, *, number: int | None) -> Publication:
     """Print all that would be posted, and write and send nothing."""
-    said = judged(options, places_of(options.settings), frozenset())
+    said = _said(options)
     shown = _on_gitlab if os.environ.get("GITLAB_CI") == "true" else _on_github
     text = "\n".join(shown(options, said, number))
     click.echo(runner.quoted(text) if os.environ.get("GITHUB_ACTIONS") == "true" else text)
     return said
 
 
+def _said(options: Options) -> Publication:
+    """Return what is to be said; of a stranger's evidence, without what only GitHub knows of its pull request."""
+    places = places_of(options.settings)
+    if options.evidence is None:
+        return judged(options, places, frozenset())
+    try:
+        verdict = evidence.load(options.evidence)
+    except EvidenceError as error:
+        return publication.without_verdict(str(error), places=places)
+    unseen = msgspec.structs.replace(verdict, evaluated_by=None)
+    return publication.of_verdict(unseen, places=places, self_reported=True)
+
+
 def _on_github(options: Options, said: Publication, number: int | None) -> Iterator[str]:
-    context = _context(number)
+    context = _context(number, said.outputs["candidate"] or _HEAD)
     session, sent = rehearsal.rehearse(head=context.head_sha, author=options.names.author)
     api = open_github(_GITHUB, Secret(""), session=session)
     github_report.post(GitHub(api, context.repository), context, said, options.names, kinds=frozenset(options.posts))
     yield from _requests(sent)
     if not options.posts:
         body = publication.status_body(said, name=options.names.check, url=context.run_url)
-        yield f"# instead of the check run, if the token may not write one:\nPOST statuses/{context.head_sha}"
+        yield "# instead of the check run, if the token may not write one"
+        yield f"POST /repos/{context.repository}/statuses/{context.head_sha}"
         yield _json(body)
     yield f"# job summary: {len(said.long_report.encode()):,} bytes, the same report with charts"
     yield f"# outputs\n{_json(dict(said.outputs))}"
@@ -57,7 +73,7 @@ def _on_github(options: Options, said: Publication, number: int | None) -> Itera
 
 
 def _on_gitlab(options: Options, said: Publication, number: int | None) -> Iterator[str]:
-    job = _job(number)
+    job = _job(number, said.outputs["candidate"] or _HEAD)
     session, sent = rehearsal.rehearse(head=job.head_sha, author="TOKEN-USER")
     api = gitlab.open_api(msgspec.structs.replace(job, api_url=_GITLAB, token=Secret("")), session=session)
     names = options.names
@@ -71,14 +87,11 @@ def _on_gitlab(options: Options, said: Publication, number: int | None) -> Itera
 def _requests(sent: list[Sent]) -> Iterator[str]:
     report = None
     for at, one in enumerate(sent, start=1):
-        path = one.path.replace(f"/{_NO_NUMBER}/", "/NUMBER/").removesuffix(f"/{_NO_NUMBER}")
-        yield f"# call {at}\n{one.method} {path}{'' if path.count('/NUMBER') or path == one.path else '/NUMBER'}"
-        if one.body is None:
-            continue
-        if "body" in one.body:
+        yield f"# call {at}\n{one.method} {re.sub(_NO_NUMBER, '/NUMBER', one.path)}"
+        if one.body is not None and "body" in one.body:
             report = one.body["body"]
             yield report
-        else:
+        elif one.body is not None:
             yield _json(_without(one.body, report))
 
 
@@ -94,7 +107,7 @@ def _json(tree: Any) -> str:
     return json.dumps(tree, indent=2, ensure_ascii=False)
 
 
-def _context(number: int | None) -> Context:
+def _context(number: int | None, head: str) -> Context:
     """Return the workflow's context, or one with words where a laptop has none."""
     if os.environ.get("GITHUB_REPOSITORY"):
         found = read_context(os.environ, lambda path: Path(path).read_text(encoding="utf-8"))
@@ -105,18 +118,18 @@ def _context(number: int | None) -> Context:
         api_url="",
         server_url="",
         token=Secret(""),
-        sha=_HEAD,
-        head_sha=_HEAD,
-        number=number or _NO_NUMBER,
+        sha=head,
+        head_sha=head,
+        number=number or 0,
         workflow="WORKFLOW",
         job="JOB",
     )
 
 
-def _job(number: int | None) -> gitlab.Job:
+def _job(number: int | None, head: str) -> gitlab.Job:
     if os.environ.get("CI_COMMIT_SHA"):
         found = gitlab.read_job(os.environ)
         return msgspec.structs.replace(found, merge_request=number or found.merge_request)
     return gitlab.Job(
-        project=1, api_url="", token=Secret(""), sha=_HEAD, head_sha=_HEAD, merge_request=number or 1, job="JOB"
+        project=1, api_url="", token=Secret(""), sha=head, head_sha=head, merge_request=number or 1, job="JOB"
     )
