@@ -14,7 +14,7 @@ from typing import Any
 
 from unitrack_mlflow._plan import ModelUse, Plan
 
-__all__ = ["Models", "alias_for", "model_name"]
+__all__ = ["Models", "alias_for", "model_name", "source_of"]
 
 _TOKEN, _DIGEST = "unitrack.model", "unitrack.digest"
 _ABSENT = {"ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED"}
@@ -47,7 +47,7 @@ class Models:
         self._link(model.model_id)
         registered = self._registered_name(use.name)
         if registered is not None:
-            self._version(registered, use, model.model_id, plan)
+            self._version(registered, use, model, plan)
 
     def _token(self, use: ModelUse) -> str:
         return hashlib.sha256(f"{self._run_id} {use.name} {use.digest}".encode()).hexdigest()[:32]
@@ -81,9 +81,9 @@ class Models:
             return model_name(name) if self._register else None
         return self._register.get(name)
 
-    def _version(self, registered: str, use: ModelUse, model_id: str, plan: Plan) -> None:
+    def _version(self, registered: str, use: ModelUse, model: Any, plan: Plan) -> None:
         """Register the digest, once, and set the aliases."""
-        version = self._known_version(registered, use) or self._new_version(registered, use, model_id)
+        version = self._known_version(registered, use) or self._new_version(registered, use, model)
         for alias in use.aliases:
             word = alias_for(alias)
             if word != alias:
@@ -95,7 +95,7 @@ class Models:
         found = self._client.search_model_versions(wanted, max_results=1)
         return str(found[0].version) if found else None
 
-    def _new_version(self, registered: str, use: ModelUse, model_id: str) -> str:
+    def _new_version(self, registered: str, use: ModelUse, model: Any) -> str:
         from mlflow.exceptions import MlflowException
 
         try:
@@ -104,10 +104,19 @@ class Models:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         made = self._client.create_model_version(
-            registered, f"models:/{model_id}", run_id=self._run_id, tags={_DIGEST: use.digest}, model_id=model_id,
-            await_creation_for=0,
+            registered, source_of(self._client, model), run_id=self._run_id, tags={_DIGEST: use.digest},
+            model_id=model.model_id, await_creation_for=0,
         )  # fmt: skip
         return str(made.version)
+
+
+def source_of(client: Any, model: Any) -> str:
+    """Return what a version names as its files: the logged model, or its folder where no server resolves that.
+
+    Without a server MLflow looks a logged model up in the global tracking URI, whatever the client's own is.
+    """
+    served = str(client.tracking_uri).startswith(("http:", "https:", "databricks"))
+    return f"models:/{model.model_id}" if served else str(model.artifact_location)
 
 
 def model_name(name: str) -> str:
