@@ -15,11 +15,12 @@ from unitrack.events import FinalStatus, Known, Metric
 from unitrack.model import Spell, metric_name, metric_value, number, plain, text
 
 if TYPE_CHECKING:
+    from unitrack._run_datasets import Version
     from unitrack.run import Run
 
 __all__ = [
     "ConfigMapping", "Found", "RunSpec", "Services", "SummaryMapping", "flatten_metrics", "metric_values", "one_of",
-    "outcome_of", "tag_words", "timed", "warn_of_skipped",
+    "outcome_of", "processed", "tag_words", "text_or_none", "timed", "warn_of_skipped",
 ]  # fmt: skip
 
 _Log = Callable[[dict[str, Any]], None]
@@ -63,8 +64,16 @@ class Services(Protocol):
         """Return a JSON-safe tree for a value of a type nobody here knows, or None."""
         ...
 
-    def dataset_version(self, uri: str) -> tuple[str, str | None] | None:
-        """Return the version and digest of data that some system keeps, or None."""
+    def dataset_version(self, uri: str) -> Version | None:
+        """Return the version of data that some system keeps, or None."""
+        ...
+
+    def redact(self, words: str) -> str:
+        """Return a text without the credentials in it."""
+        ...
+
+    def redacted_tree(self, values: Any) -> Any:
+        """Return a plain tree without the credentials in its texts, and without the values of keys that name one."""
         ...
 
     def finished(self, run: Run, status: FinalStatus, timeout: float | None) -> None:
@@ -184,6 +193,20 @@ def timed(kind: Callable[..., Known], time: float) -> Callable[..., Known]:
     return lambda seq, _now, *args, **fields: kind(seq, at, *args, **fields)
 
 
+def processed(event: Known, processors: Iterable[Any], lose: Callable[[BaseException], object]) -> Any:
+    """Return what the processors, in order, make of an event; None if one drops it or fails on it."""
+    kept: Any = event
+    for processor in processors:
+        try:
+            kept = processor(kept)
+        except Exception as error:  # a plugin's fault costs its event, not the training
+            lose(error)
+            return None
+        if kept is None:
+            return None
+    return kept
+
+
 def tag_words(tags: Iterable[str | Iterable[str]]) -> list[str]:
     """Return the tags of a call, given one by one or as lists. Raises TypeError."""
     words: list[str] = []
@@ -192,6 +215,11 @@ def tag_words(tags: Iterable[str | Iterable[str]]) -> list[str]:
     if not all(isinstance(word, str) and word for word in words):
         raise TypeError("tags are non-empty strings")
     return [text(word) for word in words]
+
+
+def text_or_none(value: str | None) -> str | None:
+    """Return a text that UTF-8 holds, or None. Raises TypeError."""
+    return None if value is None else text(value)
 
 
 def one_of(what: str, value: object, allowed: tuple[str, ...]) -> None:

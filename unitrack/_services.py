@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unitrack import events
+from unitrack._run_datasets import Version
 from unitrack.errors import UnitrackWarning, UsageError
 from unitrack.model import text
 from unitrack.ranks import read_launch
@@ -131,6 +132,18 @@ class SessionServices:
 
         return redact_words(text(word) for word in words)
 
+    def redact(self, words: str) -> str:
+        """Return a text without secrets."""
+        from unitrack.capture.redact import redact
+
+        return redact(words)
+
+    def redacted_tree(self, values: Any) -> Any:
+        """Return parameters without secrets."""
+        from unitrack.capture.redact import redact_tree
+
+        return redact_tree(values)
+
     def find_artifact(self, reference: str) -> Found:
         """Resolve `RUN/NAME`, or `NAME`: the newest of that name in the store."""
         from unitrack.reader import get_run, runs
@@ -165,17 +178,19 @@ class SessionServices:
         """Ask the plugins how to spell a parameter; they are loaded by the first value of an unknown type."""
         return next((answer for plugins in self._loaded() if (answer := plugins.to_json(value)) is not None), None)
 
-    def dataset_version(self, uri: str) -> tuple[str, str | None] | None:
+    def dataset_version(self, uri: str) -> Version | None:
         """Ask the resolvers of data versions, in order; one that fails is told and passed over."""
         loaded = self._plugins_with("unitrack_register_dataset_resolvers")
         for resolver in (resolver for plugins in loaded for resolver in plugins.dataset_resolvers()):
             try:
                 found = resolver.resolve(uri)
             except Exception as error:
-                warnings.warn(f"resolver {resolver.name!r} failed on {uri}: {error!r}", UnitrackWarning, stacklevel=4)
+                words = self.redact(f"resolver {resolver.name!r} failed on {uri}: {error!r}")
+                warnings.warn(words, UnitrackWarning, stacklevel=4)
                 continue
             if found is not None:
-                return found.version, found.digest
+                about = {**found.metadata, "resolver": resolver.name}
+                return Version(version=found.version, digest=found.digest, metadata=about)
         return None
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from unitrack import _run_data, events, media
+from unitrack import _run_data, _run_datasets, events, media
 from unitrack._run_data import (
     ConfigMapping,
     Found,
@@ -26,6 +26,7 @@ from unitrack._run_data import (
     flatten_metrics,
     one_of,
     tag_words,
+    text_or_none,
     warn_of_skipped,
 )
 from unitrack.errors import UnitrackWarning, UsageError
@@ -162,7 +163,7 @@ class Run:
         )  # fmt: skip
 
     def _log_params(self, values: dict[str, Any]) -> None:
-        self._append(events.Params, values)
+        self._append(events.Params, self._services.redacted_tree(values))
 
     def _log_summary(self, values: dict[str, Any]) -> None:
         self._append(events.Summary, values)
@@ -218,7 +219,7 @@ class Run:
 
     def _store_media(self, name: str, encoded: media.Encoded, step: events.Step | None) -> None:
         try:
-            stored: ObjectInfo | None = None
+            stored: ObjectInfo | TreeInfo | None = None
             if encoded.path is not None:
                 stored = self._put_file(encoded.path)
             elif encoded.data is not None and self._keeps:
@@ -255,12 +256,12 @@ class Run:
         fields: dict[str, Any] = {
             "kind": text(kind),
             "aliases": [text(alias) for alias in aliases],
-            "metadata": plain(dict(metadata or {})),
+            "metadata": self._services.redacted_tree(plain(dict(metadata or {}))),
         }
         if isinstance(path, str) and "://" in path:
             digest = None if digest is None else text(digest)
             name = check_artifact_name(name or path.rstrip("/").rsplit("/", 1)[-1])
-            self._append(events.Artifact, name=name, uri=text(path), digest=digest, **fields)
+            self._append(events.Artifact, name=name, uri=self._services.redact(text(path)), digest=digest, **fields)
             return digest
         source = Path(path)
         name = check_artifact_name(name or source.resolve().name)
@@ -273,7 +274,7 @@ class Run:
             if source.is_dir():
                 tree = self._put_tree(source)
                 warn_of_skipped(name, tree.skipped)
-                stored: TreeInfo | ObjectInfo = tree
+                stored: ObjectInfo | TreeInfo = tree
             else:
                 stored = self._put_file(source)
         except (OSError, SourceError) as error:  # full disk; or a file that can't be read or doesn't stop changing
@@ -282,15 +283,13 @@ class Run:
         self._append(events.Artifact, name=name, digest=stored.digest, size=stored.size, tree=source.is_dir(), **fields)
         return stored.digest
 
-    def _put_file(self, source: str | os.PathLike[str]) -> ObjectInfo:
-        if self._keeps:
-            return self._objects.put_file(source)
-        return self._objects.digest(source)  # type: ignore[return-value]  # of a file, not a folder
+    def _put_file(self, source: str | os.PathLike[str]) -> ObjectInfo | TreeInfo:
+        return self._objects.put_file(source) if self._keeps else self._objects.digest(source)
 
     def _put_tree(self, source: Path) -> TreeInfo:
         if self._keeps:
             return self._objects.put_tree(source, exclude=[self.spec.store])
-        return self._objects.digest(source, exclude=[self.spec.store])  # type: ignore[return-value]  # of a folder
+        return self._objects.digest(source, exclude=[self.spec.store])
 
     def log_model(self, path: str | os.PathLike[str], /, *, name: str = "model", **fields: Any) -> str | None:
         """Keep a trained model's file or folder; `unitrack models register` can then give it a version."""
@@ -343,24 +342,39 @@ class Run:
         split: str | None = None,
         version: str | None = None,
         digest: str | None = None,
+        columns: Iterable[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        keep: bool = False,
+        progress: media.DataProgress | None = None,
     ) -> str | None:
-        """Name the data the run reads: a path (hashed, not copied), a URI, an array or a frame. Returns its digest."""
-        version, digest, split = (None if word is None else text(word) for word in (version, digest, split))
+        """Name the data the run reads and return its digest; with `keep`, store a copy as an artifact, too.
+
+        `data` is a path (hashed, not copied; unchanged files aren't read again), a URI, an array, a pandas or polars
+        frame, an Arrow table or a Hugging Face dataset. `version` is found out where a plugin knows the system that
+        keeps the data. `columns` names those of an array, in order. `progress` is told (bytes hashed, bytes in all).
+
+        Raises TypeError for what is no data, UsageError for a path that isn't there and that no system knows.
+        """
+        given = _run_datasets.Given(
+            name=name, split=text_or_none(split), version=text_or_none(version), digest=text_or_none(digest),
+            columns=None if columns is None else tuple(columns), metadata=dict(metadata or {}),
+        )  # fmt: skip
         try:
-            found = media.describe_data(data, self._objects)
+            fields = _run_datasets.describe(
+                data, given, self._objects,
+                resolve=self._services.dataset_version, exclude=[self.spec.store], progress=progress,
+            )  # fmt: skip
+        except SourceError:
+            raise
         except OSError as error:
             self._writer.lose(error)
             return None
-        if found.uri is not None and version is None:
-            known = self._services.dataset_version(found.uri)
-            version, digest = (known[0], digest or known[1]) if known else (None, digest)
-        digest = digest or found.digest
-        self._append(
-            events.DatasetUsed, name=text(name or found.name), uri=found.uri, digest=digest, version=version,
-            split=split, rows=found.rows, columns=found.columns, metadata=plain(dict(metadata or {})),
-        )  # fmt: skip
-        return digest
+        if keep:
+            fields["metadata"]["kept"] = _run_datasets.keep(data, fields, self.log_artifact, self._store_bytes)
+        if fields["uri"] is not None:
+            fields["uri"] = self._services.redact(fields["uri"])
+        self._append(events.DatasetUsed, **fields)
+        return fields["digest"]  # type: ignore[no-any-return]
 
     def use_artifact(self, reference: str, *, destination: str | os.PathLike[str] | None = None) -> Path:
         """Record that the run reads an artifact (`RUN/NAME`, or `NAME`: the newest) and return where it is.
@@ -405,11 +419,12 @@ class Run:
     def alert(self, title: str, text_: str = "", *, level: events.Level = "info") -> None:
         """Tell people something: `info`, `warning` or `error`."""
         one_of("level", level, ("info", "warning", "error"))
-        self._append(events.Alert, title=text(title), text=text(text_), level=level)
+        words = map(self._services.redact, (text(title), text(text_)))
+        self._append(events.Alert, title=next(words), text=next(words), level=level)
 
     def capture(self, name: str, values: Mapping[str, Any]) -> None:
         """Record a fact about the surroundings."""
-        self._append(events.Capture, name=text(name), values=plain(dict(values)))
+        self._append(events.Capture, name=text(name), values=self._services.redacted_tree(plain(dict(values))))
 
     def rename(self, name: str) -> None:
         """Give the run another name to show; the latest counts."""
@@ -444,7 +459,7 @@ class Run:
         self._services.finished(self, status, timeout)
 
     def _seal(self, status: Status, reason: str | None) -> bool:
-        if not self._writer.seal(status, reason=None if reason is None else text(reason)[:2000]):
+        if not self._writer.seal(status, reason=reason and self._services.redact(text(reason))[:2000]):
             warnings.warn(
                 f"run {self.id} is still being written and was not finished: call finish() again, or leave it to the "
                 "end of the process",
@@ -481,13 +496,4 @@ class Run:
             self._writer.append(kind, *args, **fields)
 
     def _processed(self, seq: int, time: float, kind: Callable[..., events.Known], args: Any, fields: Any) -> Any:
-        event: Any = kind(seq, time, *args, **fields)
-        for processor in self._processors:
-            try:
-                event = processor(event)
-            except Exception as error:  # a plugin's fault costs its event, not the training
-                self._writer.lose(error)
-                return None
-            if event is None:
-                return None
-        return event
+        return _run_data.processed(kind(seq, time, *args, **fields), self._processors, self._writer.lose)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ["HIDDEN", "RULES", "Rule", "is_secret_name", "redact", "redact_words"]
+__all__ = ["HIDDEN", "RULES", "Rule", "is_secret_name", "redact", "redact_tree", "redact_words"]
 
 HIDDEN = "***"
 
@@ -157,6 +157,31 @@ def redact_words(words: Iterable[str]) -> list[str]:
             kept.append(redact(word))
         option = word if not option and word.startswith("-") and not equals and is_secret_name(word) else ""
     return kept
+
+
+def redact_tree(value: Any) -> Any:
+    """Return a plain tree with its texts redacted, and hidden what has the name of a secret. Equal trees stay equal."""
+    if isinstance(value, dict):
+        return {redact(key): _named(key, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return redact_words(value) if value and all(isinstance(item, str) for item in value) else _items(value)
+    return redact(value) if isinstance(value, str) else value
+
+
+def _items(values: list[Any]) -> list[Any]:
+    return [redact_tree(item) for item in values]
+
+
+def _named(name: str, value: Any) -> Any:
+    if not is_secret_name(name) or value is None or isinstance(value, bool):
+        return redact_tree(value)
+    if isinstance(value, dict):
+        return {key: _named(name, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_named(name, item) for item in value]
+    if isinstance(value, (int, float)) or _is_number(value):  # a count, such as `token: 3`; a PIN is a number, too
+        return value if name.lower().endswith(("token", "key", "value", "id")) else HIDDEN
+    return HIDDEN if value else value
 
 
 def is_secret_name(name: str) -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
-__all__ = ["as_numpy", "foreign_kind", "is_array", "package_of"]
+__all__ = ["as_numpy", "data_kind", "foreign_kind", "is_array", "package_of"]
 
 ForeignKind = Literal["pil", "matplotlib", "plotly", "pandas", "polars"]
+DataKind = Literal["pandas", "polars", "arrow", "hugging face"]
+
+_Kind = TypeVar("_Kind", bound=str)
 
 _TYPES: dict[tuple[str, str], ForeignKind] = {
     ("PIL", "Image"): "pil",
@@ -16,15 +20,28 @@ _TYPES: dict[tuple[str, str], ForeignKind] = {
     ("pandas", "DataFrame"): "pandas",
     ("polars", "DataFrame"): "polars",
 }
+_DATA: dict[tuple[str, str], DataKind] = {
+    ("pandas", "DataFrame"): "pandas",
+    ("polars", "DataFrame"): "polars",
+    ("pyarrow", "Table"): "arrow",
+    ("pyarrow", "RecordBatch"): "arrow",
+    ("datasets", "Dataset"): "hugging face",
+}
 
 
 def foreign_kind(value: object) -> ForeignKind | None:
-    """Return which known type of another package `value` is, subclasses included."""
-    for base in type(value).__mro__:
-        kind = _TYPES.get((package_of(base), base.__name__))
-        if kind is not None:
-            return kind
-    return None
+    """Return which known type of another package that can be shown `value` is, subclasses included."""
+    return _first(value, _TYPES)
+
+
+def data_kind(value: object) -> DataKind | None:
+    """Return which known type of data of another package `value` is, subclasses included."""
+    return _first(value, _DATA)
+
+
+def _first(value: object, types: Mapping[tuple[str, str], _Kind]) -> _Kind | None:
+    names = ((package_of(base), base.__name__) for base in type(value).__mro__)
+    return next((types[name] for name in names if name in types), None)
 
 
 def package_of(kind: type) -> str:

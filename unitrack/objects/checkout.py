@@ -10,6 +10,7 @@ from io import FileIO
 from pathlib import Path
 
 from unitrack.errors import UnitrackError, UsageError
+from unitrack.objects.hashing import digest_files
 from unitrack.objects.reading import SourceError, digest_file
 from unitrack.objects.tree import Manifest, check_path, describe
 
@@ -109,7 +110,7 @@ def _move(scratch: Path, target: Path) -> None:
 
 
 def _same(manifest: Manifest, folder: Path) -> bool:
-    found = describe(folder, lambda path, _done: digest_file(path))
+    found = describe(folder, digest_files)
     same = (found.files, found.folders, found.skipped) == (manifest.files, manifest.folders, ())
     return same and not any(path.is_symlink() for path in folder.rglob("*"))
 

@@ -19,7 +19,9 @@ from unitrack.errors import UnitrackError, UsageError
 from unitrack.files import sync_directory
 from unitrack.journal import _lock
 from unitrack.objects import tree
+from unitrack.objects.cache import DigestCache
 from unitrack.objects.checkout import restore_file, restore_tree
+from unitrack.objects.hashing import HashProgress, digest_path
 from unitrack.objects.reading import ChangedError, Progress, SourceError, digest_bytes, digest_file
 
 __all__ = ["ObjectInfo", "ObjectStore"]
@@ -90,21 +92,39 @@ class ObjectStore:
         Links are followed. What can't be stored (dangling links, loops, sockets, unreadable or
         ever-changing files) is left out and told in `skipped`; this store and `exclude` are not.
         """
+        manifest = tree.describe(Path(folder), lambda paths: self._keep(paths, progress), exclude=(self.root, *exclude))
+        return tree.info_of(self.put_bytes(manifest.encode()).digest, manifest)
 
-        def keep(path: str, done: int) -> tuple[str, int]:
-            stored = self.put_file(path, progress=progress and (lambda count: progress(done + count)))
-            return stored.digest, stored.size
+    def _keep(self, paths: list[str], progress: Progress | None) -> Iterator[tuple[str, int] | SourceError]:
+        done = 0
 
-        manifest = tree.describe(Path(folder), keep, exclude=(self.root, *exclude))
-        return _tree_info(self.put_bytes(manifest.encode()).digest, manifest)
+        def tell(count: int) -> None:
+            if progress is not None:
+                progress(done + count)
 
-    def digest(self, path: str | os.PathLike[str], *, exclude: Iterable[Path] = ()) -> ObjectInfo | tree.TreeInfo:
-        """Return what putting a file or folder would, without storing anything. Raises UsageError."""
-        if not Path(path).is_dir():
-            digest, size = digest_file(path)
-            return ObjectInfo(digest=digest, size=size, new=not self._holds(digest, size))
-        manifest = tree.describe(Path(path), lambda name, _done: digest_file(name), exclude=(self.root, *exclude))
-        return _tree_info(digest_bytes(manifest.encode()), manifest)
+        for path in paths:
+            try:
+                stored = self.put_file(path, progress=tell)
+            except SourceError as error:
+                yield error
+            else:
+                yield stored.digest, stored.size
+                done += stored.size
+
+    def digest(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        exclude: Iterable[Path] = (),
+        cached: bool = False,
+        progress: HashProgress | None = None,
+    ) -> tree.TreeInfo:
+        """Return what putting a file or folder would, without storing anything. Raises UsageError.
+
+        On all cores. With `cached`, files that were hashed before and stayed as they were are not read again.
+        """
+        cache = DigestCache(self.root.with_name("digests.sqlite3")) if cached else None
+        return digest_path(path, cache=cache, exclude=(self.root, *exclude), progress=progress)
 
     # -- out -------------------------------------------------------------------------------------
 
@@ -207,16 +227,6 @@ class ObjectStore:
             if fresh:
                 sync_directory(self.root)
         return ObjectInfo(digest=digest, size=size, new=True)
-
-
-def _tree_info(digest: str, manifest: tree.Manifest) -> tree.TreeInfo:
-    return tree.TreeInfo(
-        digest=digest,
-        size=sum(entry.size for entry in manifest.files),
-        files=manifest.files,
-        folders=manifest.folders,
-        skipped=manifest.skipped,
-    )
 
 
 def _write(handle: int, data: memoryview) -> None:

@@ -23,7 +23,10 @@ import msgspec
 from unitrack.errors import UsageError
 from unitrack.objects.reading import SourceError, kind_of
 
-__all__ = ["FileEntry", "Manifest", "TreeInfo", "check_path", "describe", "escape", "is_digest", "parse", "unescape"]
+__all__ = [
+    "FileEntry", "Manifest", "TreeInfo", "check_path", "describe", "escape", "info_of", "is_digest", "parse",
+    "unescape",
+]  # fmt: skip
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MARKS = re.compile(r"\\(?=udc[89a-f][0-9a-f]|x5c)")  # what would read as an escape, though it is the name itself
@@ -119,31 +122,46 @@ def parse(data: bytes) -> Manifest:
     return manifest
 
 
-def describe(folder: Path, keep: Callable[[str, int], tuple[str, int]], *, exclude: Iterable[Path] = ()) -> Manifest:
-    """Return the manifest of `folder`; `keep(path, bytes so far)` takes a file and returns digest and size.
+def describe(
+    folder: Path, take: Callable[[list[str]], Iterable[tuple[str, int] | SourceError]], *, exclude: Iterable[Path] = ()
+) -> Manifest:
+    """Return the manifest of `folder`; `take` gets the paths of all files and says digest and size of each, in turn.
 
-    What `exclude` names is left out unmentioned. Raises SourceError if `folder` itself can't be read.
+    A file for which it says a SourceError is left out and told, what `exclude` names is left out unmentioned. Raises
+    SourceError if `folder` itself can't be read.
     """
-    files: list[FileEntry] = []
+    names: list[str] = []
+    paths: list[str] = []
     folders: list[str] = []
     skipped: list[tuple[str, str]] = []
-    done = 0
     for kind, name, detail in _walk(folder, frozenset(_identities(exclude))):
         if kind == "folder":
             folders.append(name)
         elif kind == "skipped":
             skipped.append((escape(name), detail))
         else:
-            try:
-                digest, size = keep(detail, done)
-            except SourceError as error:
-                skipped.append((escape(name), error.reason))
-            else:
-                files.append(FileEntry(path=escape(name), digest=digest, size=size))
-                done += size
+            names.append(name)
+            paths.append(detail)
+    files: list[FileEntry] = []
+    for name, outcome in zip(names, take(paths), strict=True):
+        if isinstance(outcome, SourceError):
+            skipped.append((escape(name), outcome.reason))
+        else:
+            files.append(FileEntry(path=escape(name), digest=outcome[0], size=outcome[1]))
     files.sort(key=lambda entry: entry.path)
     leaves = _without_parents(folders, [unescape(entry.path) for entry in files])
     return Manifest(files=tuple(files), folders=tuple(sorted(map(escape, leaves))), skipped=tuple(sorted(skipped)))
+
+
+def info_of(digest: str, manifest: Manifest) -> TreeInfo:
+    """Return what is told of a folder whose manifest has this digest."""
+    return TreeInfo(
+        digest=digest,
+        size=sum(entry.size for entry in manifest.files),
+        files=manifest.files,
+        folders=manifest.folders,
+        skipped=manifest.skipped,
+    )
 
 
 def _without_parents(folders: list[str], files: list[str]) -> set[str]:
