@@ -52,7 +52,8 @@ class Scenario:
     """Gates of one kind. Drop and margin are in standard deviations of one run; `rho` correlates both sides.
 
     `past` says where earlier noise is from: `ideal` draws a variance of 20 degrees of freedom, `gates` pools five
-    earlier gates of five pairs, `none` leaves it out. With several metrics only the first one drops.
+    earlier gates of five pairs, `unlike` ten of which every other one had half the noise (its seeds were tied, this
+    gate's are not), `none` leaves it out. With several metrics only the first one drops.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Scenario:
     margin: float = 2.0
     rho: float = 0.0
     shape: Shape = "normal"
-    past: Literal["ideal", "gates", "none"] = "ideal"
+    past: Literal["ideal", "gates", "unlike", "none"] = "ideal"
     metrics: int = 1
     role: Literal["target", "guardrail"] = "target"
     limits: tuple[Limit, ...] = ()
@@ -115,6 +116,8 @@ def scenarios() -> list[Scenario]:
         Scenario(name="3 sigma drop in 1 of 20 metrics", drop=3.0, margin=1.5, metrics=20),
         Scenario(name="1 sigma drop", drop=1.0, margin=0.5),
         Scenario(name="unchanged, margin 0", margin=0.0),
+        *(Scenario(name="unchanged", margin=margin, past="unlike") for margin in (0.5, 1.0, 2.0)),
+        Scenario(name="3 sigma drop, unlike history", drop=3.0, past="unlike"),
     ]
     return made
 
@@ -150,9 +153,13 @@ def earlier(draw: np.random.Generator, scenario: Scenario, gates: int) -> list[d
     names = [f"m{at}" for at in range(scenario.metrics)]
     if scenario.past == "none":
         return [{}] * gates
-    if scenario.past == "gates":
-        one, other = both_sides(draw, scenario, gates, 5 * SEEDS)
-        past = (one - other).reshape(gates, scenario.metrics, 5, SEEDS).tolist()
+    if scenario.past in ("gates", "unlike"):
+        count = 5 if scenario.past == "gates" else 10
+        one, other = both_sides(draw, scenario, gates, count * SEEDS)
+        drawn = (one - other).reshape(gates, scenario.metrics, count, SEEDS)
+        if scenario.past == "unlike":
+            drawn[:, :, ::2] /= 2
+        past = drawn.tolist()
         return [known_noise(dict(zip(names, gate, strict=True)), cap=HISTORY) for gate in past]
     true = math.sqrt(2 * (1 - scenario.rho))
     known = true * np.sqrt(draw.chisquare(HISTORY, (gates, scenario.metrics)) / HISTORY)
@@ -271,13 +278,14 @@ def main() -> int:
     parser.add_argument("--gates", type=int, default=20_000)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="", help="scenarios whose name holds this")
+    parser.add_argument("--history", help="scenarios whose history is of this kind")
     parser.add_argument("--json", help="write the figures here, too")
     options = parser.parse_args()
     began, missed, kept = time.monotonic(), [], []
     print(f"{options.gates:,} gates a row, {SEEDS} seeds at most; sigma is the standard deviation of one run.\n")
     print("| truth | margin | seed correlation | noise | history | fails | passes | undecided | pairs | limits |")
     print("| --- | ---: | ---: | --- | --- | ---: | ---: | ---: | ---: | --- |")
-    chosen = [one for one in scenarios() if options.only in one.name]
+    chosen = [one for one in scenarios() if options.only in one.name and options.history in (None, one.past)]
     for scenario, found, bad in rows(options.gates, chosen, options.processes):
         print(line(scenario, found), flush=True)
         kept.append({**{name: getattr(scenario, name) for name in ("name", "margin", "rho", "shape", "past")}, **found})

@@ -228,6 +228,15 @@ def test_the_differences_of_earlier_gates_of_like_place_and_model_are_found() ->
     assert earlier(place="") == 0
 
 
+def test_differences_that_are_but_rounding_are_no_history() -> None:
+    kept("one")
+    tree = json.loads(verdict_path(Path("store"), "one").read_text())
+    for metric in tree["metrics"]:
+        metric["differences"] = [at * 1e-16 for at in range(len(metric["differences"]))]
+    verdict_path(Path("store"), "one").write_text(json.dumps(tree))
+    assert earlier() == 0
+
+
 def test_a_gates_own_jobs_are_no_history() -> None:
     kept("one")
     assert earlier(without=(Trained().job("c" * 40, 0).key,)) == 0

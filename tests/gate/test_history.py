@@ -6,7 +6,7 @@ import random
 import pytest
 
 from unitrack.gate.decision import Noise
-from unitrack.gate.history import PastNoise, known_noise, noise_of, pool
+from unitrack.gate.history import PastNoise, is_rounding, known_noise, noise_of, pool
 
 
 def gates(sd: float, count: int, *, seed: int = 1, pairs: int = 5) -> list[PastNoise]:
@@ -29,9 +29,15 @@ def test_equal_differences_are_not_noise_of_zero(differences: list[float]) -> No
     assert noise_of(differences) is None
 
 
+def test_sums_in_another_order_are_not_noise() -> None:
+    assert is_rounding((1e-16, -2e-16), (0.9, 0.8))
+    assert not is_rounding((1e-6, -2e-6), (0.9, 0.8))
+    assert not is_rounding((1e-16, -2e-16), (1e-16, 3e-16))
+
+
 def test_gates_of_one_noise_are_pooled_by_their_degrees_of_freedom() -> None:
-    found = pool([PastNoise(sd=1.0, df=4), PastNoise(sd=2.0, df=2)], cap=20)
-    assert found == Noise(sd=pytest.approx(math.sqrt((4 + 8) / 6)), df=6, gates=2)
+    found = pool([PastNoise(sd=1.0, df=4), PastNoise(sd=1.4, df=2)], cap=20)
+    assert found == Noise(sd=pytest.approx(math.sqrt((4 + 2 * 1.96) / 6)), df=6, gates=2)
 
 
 def test_no_more_degrees_of_freedom_count_than_the_cap() -> None:
@@ -64,6 +70,28 @@ def test_one_quiet_gate_does_not_replace_a_good_estimate() -> None:
     assert found is not None
     assert found.discarded == 0
     assert found.sd == pytest.approx(0.95, rel=0.2)
+
+
+def test_gates_of_unlike_noise_count_for_less() -> None:
+    """Some changes leave equal seeds tied and some do not: what both come to together fits neither."""
+    mixed = [one for pair in zip(gates(1.0, 12, seed=5), gates(0.5, 12, seed=6), strict=True) for one in pair]
+    found, like = pool(mixed, cap=20), pool(gates(1.0, 24, seed=5), cap=20)
+    assert found is not None
+    assert like is not None
+    assert found.discarded == 0
+    assert found.df <= 6
+    assert found.sd == pytest.approx(0.8, rel=0.1)
+    assert like.df == 20
+
+
+def test_gates_of_one_noise_seldom_count_for_much_less() -> None:
+    degrees = sorted(pool(gates(1.0, 10, seed=seed), cap=20).df for seed in range(400))  # type: ignore[union-attr]
+    assert degrees[40] >= 7
+    assert degrees[100] >= 15
+
+
+def test_one_gate_counts_for_what_it_measured() -> None:
+    assert pool([PastNoise(sd=0.5, df=4)], cap=20) == Noise(sd=0.5, df=4, gates=1)
 
 
 def test_noise_that_did_not_change_is_seldom_called_changed() -> None:

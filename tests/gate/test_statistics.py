@@ -13,6 +13,7 @@ from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
 
 from unitrack.gate.statistics import (
     POWER,
+    agreement_of,
     benjamini_hochberg,
     correlation_of,
     detectable_drop,
@@ -130,6 +131,16 @@ def test_correlation_is_scipys_or_none_where_a_side_does_not_vary(pairs: list[tu
         assert found == pytest.approx(stats.pearsonr(one, other).statistic, rel=1e-7, abs=1e-7)
     elif len(set(one)) == 1 or len(set(other)) == 1:
         assert found is None
+
+
+def test_variances_that_vary_by_c_are_worth_two_over_c_squared() -> None:
+    """Many estimates of exactly known variances, half of them a quarter of the others: c^2 is 0.36."""
+    exact = [(1.0 if at % 2 else 0.5, 100_000) for at in range(400)]
+    sd = math.sqrt((1 + 0.25) / 2)
+    assert agreement_of(exact, sd=sd, most=40) == int(2 / 0.36)
+    assert agreement_of([(3 * one, df) for one, df in exact], sd=3 * sd, most=40) == int(2 / 0.36)
+    assert agreement_of([(1.0, 100)] * 400, sd=1.0, most=40) == 40
+    assert agreement_of([(0.2, 3)], sd=0.2, most=3) == 3
 
 
 def test_two_pairs_have_no_correlation() -> None:

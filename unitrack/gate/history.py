@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from unitrack.gate.decision import Noise
-from unitrack.gate.statistics import mean_of, pooled, resolution, rounded, spread_of, variance_ratio_tail
+from unitrack.gate.statistics import agreement_of, mean_of, pooled, resolution, rounded, spread_of, variance_ratio_tail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["CHANGE_LEVEL", "PastNoise", "known_noise", "noise_of", "pool"]
+__all__ = ["CHANGE_LEVEL", "PastNoise", "is_rounding", "known_noise", "noise_of", "pool"]
 
 CHANGE_LEVEL = 0.01
 """How often noise that did not change may count as changed, over all moments at which it could have."""
@@ -25,6 +25,11 @@ class PastNoise(msgspec.Struct, frozen=True, kw_only=True):
 
     sd: float
     df: int
+
+
+def is_rounding(differences: Sequence[float], values: Sequence[float]) -> bool:
+    """Tell whether both programs did the same and only added up in another order: then no noise was measured."""
+    return max(differences) - min(differences) <= resolution(values)
 
 
 def noise_of(differences: Sequence[float], *, same_commit: bool = False) -> PastNoise | None:
@@ -44,7 +49,8 @@ def noise_of(differences: Sequence[float], *, same_commit: bool = False) -> Past
 def pool(past: Sequence[PastNoise], *, cap: int) -> Noise | None:
     """Pool what gates measured, newest first, back to where the noise changed; `cap` limits the degrees of freedom.
 
-    Gates beyond those that the cap needs still make the estimate better. None without anything to pool.
+    Gates beyond those that the cap needs still make the estimate better. None without anything to pool. Gates of
+    unlike noise count for less: what one change leaves of the tie between equal seeds, another may not.
     """
     if not past or cap < 1:
         return None
@@ -52,7 +58,8 @@ def pool(past: Sequence[PastNoise], *, cap: int) -> Noise | None:
     while (change := _change_in(kept)) is not None:
         kept = kept[:change]
     sd, df = _together(kept)
-    return Noise(sd=rounded(sd), df=min(df, cap), gates=len(kept), discarded=len(past) - len(kept))
+    df = agreement_of([(one.sd, one.df) for one in kept], sd=sd, most=min(df, cap))
+    return Noise(sd=rounded(sd), df=df, gates=len(kept), discarded=len(past) - len(kept))
 
 
 def _together(past: Sequence[PastNoise]) -> tuple[float, int]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from unitrack.gate.decision import Value
+from unitrack.gate.history import is_rounding
 from unitrack.gate.policy import MetricPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from unitrack.gate.policy import Policy
@@ -29,6 +30,8 @@ class _Rules(msgspec.Struct, kw_only=True):
 
 class _Metric(msgspec.Struct, kw_only=True):
     name: str
+    candidate: tuple[Value, ...] = ()
+    baseline: tuple[Value, ...] = ()
     differences: tuple[Value, ...] = ()
 
 
@@ -72,10 +75,16 @@ def earlier_differences(
         theirs = {rule.name: rule for rule in past.policy.metrics}
         for metric in past.metrics:
             mine, its = rules.get(metric.name), theirs.get(metric.name)
-            differences = [one for one in metric.differences if isinstance(one, float) and math.isfinite(one)]
-            if mine and its and _same_measure(mine, its) and len(differences) == len(metric.differences) > 1:
+            differences = _numbers(metric.differences)
+            whole = len(differences) == len(metric.differences) > 1
+            values = [*_numbers(metric.candidate), *_numbers(metric.baseline)]
+            if mine and its and _same_measure(mine, its) and whole and not is_rounding(differences, values):
                 found[metric.name].append(tuple(differences))
     return found
+
+
+def _numbers(values: Sequence[Value]) -> list[float]:
+    return [one for one in values if isinstance(one, float) and math.isfinite(one)]
 
 
 def _same_measure(one: MetricPolicy, other: MetricPolicy) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "POWER",
     "PairedTest",
+    "agreement_of",
     "benjamini_hochberg",
     "correlation_of",
     "detectable_drop",
@@ -139,6 +140,23 @@ def variance_ratio_tail(sd: float, df: int, before: float, df_before: int) -> fl
     if before == 0:
         return 0.0 if sd > 0 else 1.0
     return float(_special().fdtrc(df, df_before, (sd / before) ** 2))
+
+
+def agreement_of(estimates: Sequence[tuple[float, int]], *, sd: float, most: int) -> int:
+    """Return how many degrees of freedom, 1 to `most`, several standard deviations are worth for the next one.
+
+    Each comes with its own degrees of freedom, `sd` is what they are together. `most` if they may well be of one
+    variance; fewer, the more variances vary beyond chance: one that varies by c times its mean is worth 2 / c^2
+    (Satterthwaite, 1946). c is estimated as DerSimonian and Laird (1986) do it.
+    """
+    weights = [df / 2 for _, df in estimates]
+    total = math.fsum(weights)
+    room = total - math.fsum(w * w for w in weights) / total
+    if room <= 0:
+        return most
+    spread = math.fsum(w * ((one / sd) ** 2 - 1) ** 2 for w, (one, _) in zip(weights, estimates, strict=True))
+    excess = rounded((spread - (len(estimates) - 1)) / room)
+    return most if excess <= 0 else max(1, min(most, int(2 / excess)))
 
 
 def correlation_of(one: Sequence[float], other: Sequence[float]) -> float | None:
