@@ -145,6 +145,18 @@ class _Parser:
 
 
 def _same(one: Any, other: Any) -> bool:
+    """Compare as GitHub does: texts whatever their case, values of unlike types as numbers."""
     if isinstance(one, str) and isinstance(other, str):
         return one.lower() == other.lower()
-    return type(one) is type(other) and bool(one == other)
+    return _number(one) == _number(other)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str) and value:
+        try:
+            return float(value)
+        except ValueError:
+            return float("nan")  # equal to nothing
+    if isinstance(value, (dict, list)):
+        raise ExpressionError("objects can't be compared here")
+    return float(value or 0)

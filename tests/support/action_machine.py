@@ -142,7 +142,7 @@ class Machine:
                 result = self._step(step, here, functions, environ, at, name)
             if "id" in step:
                 done[step["id"]] = result
-            tolerated = is_true(evaluate(str(step.get("continue-on-error", "false")), here, functions))
+            tolerated = is_true(evaluate(text_of(step.get("continue-on-error", False)), here, functions))
             failed = failed or (result.conclusion == "failure" and not tolerated)
         return failed, done
 
