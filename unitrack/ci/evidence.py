@@ -159,6 +159,8 @@ def _of_zip(data: bytes) -> bytes:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
             _check_names([entry.orig_filename for entry in entries])
+            if entries[0].header_offset != 0 or archive.comment:
+                raise EvidenceError("it holds more than one zip file: another reader might see another")
             return _member(archive, entries[0])
     except _UNSOUND as error:
         raise EvidenceError(f"it is no sound zip file: {error}") from error

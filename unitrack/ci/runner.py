@@ -49,7 +49,7 @@ def annotate(annotations: Sequence[Annotation]) -> list[str]:
         left = len(chosen) - _MOST
         for at, one in enumerate(chosen[:_MOST]):
             more = f" ({left} more are in the report)" if left > 0 and at == _MOST - 1 else ""
-            text = one.message + more
+            text = harmless(one.message) + more
             lines.append(command(_COMMANDS[level], text, file=one.path, line=str(one.line), title=one.title))
     return lines
 
