@@ -132,6 +132,8 @@ def collect(*, verdict: Path | None, output: Path) -> None:
 @click.option(
     "--remote", default="origin", show_default=True, metavar="NAME", help="Where the gated commit is fetched."
 )
+@click.option("--policy-ref", metavar="REF", help="Whose policy and waivers count; the merged commit's unless given.")
+@click.option("--attestation", type=_file, metavar="FILE", help="Promote only if this attestation holds, too.")
 @click.option("--output", type=_file, metavar="DIR", help="Write attestation and release note here.")
 @click.option("--dry-run", is_flag=True, help="Check all, change nothing.")
 @click.pass_context
@@ -144,13 +146,15 @@ def promote(
     register: bool,
     alias: str,
     remote: str,
+    policy_ref: str | None,
+    attestation: Path | None,
     output: Path | None,
     dry_run: bool,
 ) -> None:
     """Promote the model of the pull request that a push merged, by `unitrack promote`.
 
-    Asks GitHub which pull request the push merged and fetches its head, so that the gated content can be compared
-    with the merged one. Ends with 1 if the alias may not move, with 0 if nothing was merged.
+    Asks GitHub which pull request a push to the default branch merged and fetches what was gated, so that its content
+    can be compared with what was merged. Ends with 1 if the alias may not move, with 0 if nothing was merged.
     """
     merged = _merging.merged_pull()
     if merged is None:
@@ -162,17 +166,18 @@ def promote(
     if register:
         run_id = run_id or _first_run(judged)
     folder = output or Path("promotion")
-    context.invoke(
-        promoting.command,
-        verdict=verdict,
-        model=model,
-        run_id=run_id,
-        alias=alias,
-        ref=sha,
-        reason=f"merged by #{number}",
-        output=folder,
-        dry_run=dry_run,
-    )
+    shared = {
+        "verdict": verdict,
+        "model": model,
+        "run_id": run_id,
+        "alias": alias,
+        "ref": sha,
+        "policy_ref": policy_ref,
+    }
+    if attestation is not None:
+        context.invoke(promoting.command, **shared, verify=attestation)
+    reason = f"merged by #{number}"
+    context.invoke(promoting.command, **shared, reason=reason, output=folder, dry_run=dry_run)
     _merging.show_release_note(folder)
 
 
