@@ -27,6 +27,7 @@ __all__ = ["GitLab", "Job", "Merge", "Notes", "open_api", "post", "read_job", "s
 
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _GONE = (404, 410)
+_QUICK_ACTION = re.compile(r"(?m)^(\s*)/(?=\w)")  # `/merge` at the start of a line is done as the token's user
 _STATES = {"success": "success", "failure": "failed", "neutral": "success"}
 _USUAL: frozenset[Kind] = frozenset({"comment", "label"})
 _ROLES: dict[Kind, str] = {
@@ -77,7 +78,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 def read_job(environ: Mapping[str, str]) -> Job:
     """Read GitLab's variables. Raises UsageError naming what is wrong.
 
-    The job's own token can't write notes: `UNITRACK_GITLAB_TOKEN` holds a project access token with the scope `api`.
+    The job's own token can't write notes: `GITLAB_TOKEN` holds a project access token with the scope `api`.
     """
     sha = environ.get("CI_COMMIT_SHA", "")
     head = environ.get("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA") or sha  # empty unless results are merged for a trial
@@ -92,7 +93,7 @@ def read_job(environ: Mapping[str, str]) -> Job:
     return Job(
         project=numbers["CI_PROJECT_ID"],
         api_url=safe_url(environ.get("CI_API_V4_URL") or "https://gitlab.com/api/v4", "CI_API_V4_URL"),
-        token=Secret(environ.get("UNITRACK_GITLAB_TOKEN", "")),
+        token=Secret(environ.get("GITLAB_TOKEN", "")),
         sha=sha,
         head_sha=head,
         merge_request=merge_request,
@@ -174,9 +175,9 @@ def _comment(gitlab: GitLab, job: Job, publication: Publication, gate: str) -> s
     mine = sticky.Sticky(
         workflow="gitlab", job=job.job, gate=gate, run=job.pipeline, attempt=job.job_id, author=gitlab.whoami()
     )
-    notes = gitlab.notes(number)
+    text = _QUICK_ACTION.sub("\\1\u200b/", publication.report)
     return sticky.post(
-        notes, mine, publication.report, current=lambda: gitlab.merge(number).head_sha == job.head_sha
+        gitlab.notes(number), mine, text, current=lambda: gitlab.merge(number).head_sha == job.head_sha
     ).action
 
 

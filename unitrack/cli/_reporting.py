@@ -81,7 +81,7 @@ def report_on_gitlab(options: Options) -> tuple[Publication, int]:
     job = gitlab.read_job(os.environ)
     said = judged(options, places_of(options.settings), frozenset({job.sha, job.head_sha}))
     if not job.token:
-        note("unitrack: warning: UNITRACK_GITLAB_TOKEN is not set (a fork's job has none): nothing is posted")
+        note("unitrack: warning: GITLAB_TOKEN is not set (a fork's job has none): nothing is posted")
         return said, _code(options, said, _refused(options))
     api = gitlab.open_api(job, patience=options.patience)
     names = options.names
