@@ -18,6 +18,7 @@ FORMATS = {each.name: each for each in unitrack_register_report_formats()}
 CASES = {
     **{outcome: lambda outcome=outcome: verdicts.ordinary(outcome) for outcome in ("pass", "fail", "undecided")},
     "waived": verdicts.waived,
+    "missing": verdicts.missing,
     "hostile": verdicts.hostile,
 }
 

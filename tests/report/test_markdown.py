@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from verdicts import HOSTILE
 
-from unitrack.report import markdown, summary
+from unitrack.report import html, markdown, summary
 from unitrack.report._mermaid import label
 from unitrack.report.terminal import Grid, blocks, render
 
@@ -109,6 +109,35 @@ def test_the_terminal_leads_with_the_outcome_and_ends_with_the_command() -> None
     assert first.text.startswith("FAIL  ")
     assert not isinstance(last, Grid)
     assert last.text.startswith("reproduce: unitrack gate --candidate cccc")
+
+
+def test_an_undecided_verdict_says_whether_it_blocks() -> None:
+    made = verdicts.ordinary("undecided")
+    for blocks_, words in ((True, "It blocks."), (False, "It does not block.")):
+        told = msgspec.structs.replace(made, blocks=blocks_)
+        assert all(words in report for report in (render(told), markdown.render(told), html.render(told)))
+    assert "block" not in render(verdicts.ordinary("pass")).split("\n")[0]
+
+
+def test_the_terminal_shows_what_failed_first() -> None:
+    metrics = (verdicts.metric("fine", "pass"), verdicts.metric("bad", "fail"))
+    lines = render(verdicts.verdict("fail", metrics)).split("\n")
+    rows = [line.split()[0] for line in lines if line.startswith(("fine ", "bad "))]
+    assert rows == ["bad", "fine"]
+
+
+def test_error_rates_that_were_spent_are_told_in_the_small_print() -> None:
+    spent = "error rates spent: 5% to pass wrongly, 1% to fail wrongly"
+    made = verdicts.ordinary("fail")
+    assert f"- `val/accuracy`: {spent}" in markdown.render(made)
+    assert f"<dd>{spent}</dd>" in html.render(made)
+    assert "error rates" not in markdown.render(verdicts.missing())
+
+
+def test_a_missing_metric_is_told_by_the_values_there_are() -> None:
+    report = markdown.render(verdicts.missing())
+    assert "did not log it for seeds 0, 1. Baseline 0.904, 0.911; candidate -, -; margin 0.02, seeds 0, 1." in report
+    assert "Difference -" not in report
 
 
 def test_values_that_are_no_numbers_are_told() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from unitrack.gate.decide import MetricEvidence, decide
 from unitrack.gate.decision import ExampleTest, Look, MetricDecision, Noise, SliceDecision, Value
 from unitrack.gate.lineage import Change, Lineage
 from unitrack.gate.policy import MetricPolicy, Policy, policy_digest
@@ -279,6 +280,29 @@ def waived() -> Verdict:
             ),
         ),
         flags=(Flag(kind="policy", text="the candidate has another [gate] than the one used: margin 0.02 → 0.2"),),
+    )
+
+
+def missing() -> Verdict:
+    """A candidate that no longer logs its target, and logs NaN for its guardrail: decided by the gate itself."""
+    gone = MetricPolicy(name="val/accuracy", goal="maximize", margin=0.02)
+    odd = MetricPolicy(name="val/log_loss", goal="minimize", role="guardrail", margin=0.05)
+    policy = Policy(model="digits", metrics=(gone, odd))
+    found = decide(
+        policy,
+        [
+            MetricEvidence(rule=gone, seeds=(0, 1), candidate=(None, None), baseline=(0.904, 0.911)),
+            MetricEvidence(rule=odd, seeds=(0, 1), candidate=(0.31, math.nan), baseline=(0.33, 0.32)),
+        ],
+        pairs_max=5,
+    )
+    return verdict(
+        "fail",
+        found,
+        policy=policy,
+        policy_sha256=policy_digest(policy),
+        seeds=(0, 1),
+        summary=("2 of 2 metrics failed: val/accuracy, val/log_loss."),
     )
 
 

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ORDER",
+    "blocking_of",
+    "cause_of",
     "cost_of",
     "day",
+    "evidence_of",
     "failure",
     "figure",
     "inert",
@@ -31,6 +34,7 @@ __all__ = [
     "signed",
     "slices_that_matter",
     "sparkline",
+    "spent_of",
     "tier_of",
     "values",
 ]
@@ -154,6 +158,14 @@ def noise_of(one: MetricDecision) -> str | None:
     return "; ".join(parts) or None
 
 
+def spent_of(one: MetricDecision) -> str | None:
+    """Say how much of the error rates a metric's looks used up, None where no test was made."""
+    if not one.spent_pass and not one.spent_fail:
+        return None
+    rates = (f"{100 * (rate or 0.0):.2g}%" for rate in (one.spent_pass, one.spent_fail))
+    return "error rates spent: {} to pass wrongly, {} to fail wrongly".format(*rates)
+
+
 def cost_of(cost: Cost) -> str:
     """Say what the evidence cost."""
     minutes = f"{cost.seconds:.0f} s" if cost.seconds < 120 else f"{cost.seconds / 60:.1f} min"
@@ -165,19 +177,40 @@ def tier_of(verdict: Verdict) -> str | None:
     return None if verdict.tier is None else _TIERS[verdict.tier]
 
 
-def failure(verdict: Verdict, one: MetricDecision) -> str:
-    """Say all that a reader of a failed metric needs, as plain lines."""
-    return "\n".join(
-        (
-            f"{one_line(one.name)}: {one_line(one.reason, 1000)}",
-            f"{_difference(one)}, {seeds_of(verdict.seeds)}",
-            f"baseline {values(one.baseline)}",
-            f"candidate {values(one.candidate)}",
-            one_line(verdict.lineage.likely_cause, 1000),
-            f"reproduce: {one_line(verdict.reproduce, 4000)}",
-        )
+def blocking_of(verdict: Verdict) -> str:
+    """Say whether an outcome other than a pass keeps the candidate out, where that is not plain."""
+    if verdict.outcome == "pass":
+        return ""
+    if not verdict.blocks:
+        return " It does not block."
+    return " It blocks." if verdict.outcome == "undecided" else ""
+
+
+def cause_of(verdict: Verdict) -> str:
+    """Return the heading of the likely cause: where nothing is wrong it is but what differs."""
+    return "What differs." if verdict.outcome == "pass" else "Likely cause."
+
+
+def evidence_of(verdict: Verdict, one: MetricDecision) -> str:
+    """Say what a decision rests on, as a sentence of numbers: the values themselves where there is no difference."""
+    if one.mean is None:
+        sides = f"Baseline {values(one.baseline)}; candidate {values(one.candidate)}"
+        return f"{sides}; margin {figure(one.margin)}, {seeds_of(verdict.seeds)}."
+    return (
+        f"Difference {signed(one.mean)}, 90% interval {interval(one)}, margin {figure(one.margin)}, "
+        f"{seeds_of(verdict.seeds)}."
     )
 
 
-def _difference(one: MetricDecision) -> str:
-    return f"difference {signed(one.mean)} (90% interval {interval(one)}), margin {figure(one.margin)}"
+def failure(verdict: Verdict, one: MetricDecision) -> str:
+    """Say all that a reader of a failed metric needs, as plain lines."""
+    sides = () if one.mean is None else (f"baseline {values(one.baseline)}", f"candidate {values(one.candidate)}")
+    return "\n".join(
+        (
+            f"{one_line(one.name)}: {one_line(one.reason, 1000)}",
+            evidence_of(verdict, one),
+            *sides,
+            f"{cause_of(verdict)[:-1].lower()}: {one_line(verdict.lineage.likely_cause, 1000)}",
+            f"reproduce: {one_line(verdict.reproduce, 4000)}",
+        )
+    )

@@ -42,8 +42,9 @@ def forest(metrics: Sequence[MetricDecision]) -> str:
     ]
     more = f" The first {_MOST} of {len(able)} metrics." if len(able) > _MOST else ""
     return (
-        f'<figure><h3>Difference against the margin</h3><svg viewBox="0 0 {_WIDTH} {height}" role="group" '
-        f'aria-label="Mean differences with 90% intervals, in units of the margin">{"".join(parts)}</svg>'
+        '<figure><h3>Difference against the margin</h3><div class="scroll wide" tabindex="0" role="region" '
+        f'aria-label="Difference against the margin"><svg viewBox="0 0 {_WIDTH} {height}" role="group" '
+        f'aria-label="Mean differences with 90% intervals, in units of the margin">{"".join(parts)}</svg></div>'
         f"<figcaption>Mean difference and 90% interval, each in units of its own margin.{more}</figcaption></figure>"
     )
 

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from unitrack.report._figures import (
+    blocking_of,
+    cause_of,
     cost_of,
     day,
+    evidence_of,
     figure,
     inert,
     interval,
@@ -27,6 +30,7 @@ from unitrack.report._figures import (
     short,
     signed,
     slices_that_matter,
+    spent_of,
     tier_of,
 )
 from unitrack.report._forest import forest
@@ -96,10 +100,9 @@ def _body(verdict: Verdict) -> str:
 def _head(verdict: Verdict) -> str:
     model = f" <code>{_text(verdict.policy.model)}</code>" if verdict.policy.model else ""
     recorded = "; recorded runs of the baseline were used" if verdict.mode == "recorded" else ""
-    blocks = " It does not block." if verdict.outcome != "pass" and not verdict.blocks else ""
     return (
         f'<header>\n<h1><span class="{verdict.outcome}">{_SIGNS[verdict.outcome]} {_TITLES[verdict.outcome]}</span>'
-        f"{model}</h1>\n<p>{_text(verdict.summary)}{blocks}</p>\n"
+        f"{model}</h1>\n<p>{_text(verdict.summary)}{blocking_of(verdict)}</p>\n"
         f'<p class="soft">Candidate {_subject(verdict.candidate)} against baseline {_subject(verdict.baseline)}, '
         f"{seeds_of(verdict.seeds)}{recorded}.</p>\n</header>"
     )
@@ -175,10 +178,7 @@ def _reasons(verdict: Verdict) -> str:
 def _evidence(verdict: Verdict, one: MetricDecision) -> str:
     if one.decision != "fail":
         return ""
-    return (
-        f" Difference {signed(one.mean)}, 90% interval {interval(one)}, margin {figure(one.margin)}, "
-        f"{seeds_of(verdict.seeds)}."
-    )
+    return f" {evidence_of(verdict, one)}"
 
 
 def _plots(verdict: Verdict) -> str:
@@ -275,7 +275,7 @@ def _lineage(verdict: Verdict) -> str:
     )
     omitted = f'<p class="soft">{lineage.omitted} more are left out.</p>' if lineage.omitted else ""
     return (
-        f"<section><h2>What changed</h2>\n<p><b>Likely cause.</b> {_text(lineage.likely_cause)}</p>\n"
+        f"<section><h2>What changed</h2>\n<p><b>{cause_of(verdict)}</b> {_text(lineage.likely_cause)}</p>\n"
         f'<div class="scroll">{changes}</div>\n{folds}{omitted}</section>'
     )
 
@@ -303,9 +303,11 @@ def _facts(verdict: Verdict) -> str:
         for one in verdict.metrics
         if one.margin_reason
     ]
+    spent = [(f"Tests of {_text(one.name)}", text) for one in verdict.metrics if (text := spent_of(one))]
     facts = [
         *noise,
         *margins,
+        *spent,
         ("Reproducibility", tier_of(verdict)),
         ("Cost", cost_of(verdict.cost) if verdict.cost else None),
         ("Test data", f"judged {verdict.test_set.verdicts} times" if verdict.test_set else None),

@@ -11,8 +11,11 @@ import re
 from typing import TYPE_CHECKING
 
 from unitrack.report._figures import (
+    blocking_of,
+    cause_of,
     cost_of,
     day,
+    evidence_of,
     figure,
     inert,
     interval,
@@ -24,6 +27,7 @@ from unitrack.report._figures import (
     signed,
     slices_that_matter,
     sparkline,
+    spent_of,
     tier_of,
 )
 from unitrack.report._fitting import Section, fit
@@ -96,9 +100,8 @@ def code(text: str, *, cell: bool = False) -> str:
 def _head(verdict: Verdict) -> str:
     model = f": {code(verdict.policy.model)}" if verdict.policy.model else ""
     recorded = " Recorded runs of the baseline were used." if verdict.mode == "recorded" else ""
-    blocks = " It does not block." if verdict.outcome != "pass" and not verdict.blocks else ""
     return (
-        f"## {_TITLES[verdict.outcome]}{model}\n\n{escape(verdict.summary)}{blocks}\n\n"
+        f"## {_TITLES[verdict.outcome]}{model}\n\n{escape(verdict.summary)}{blocking_of(verdict)}\n\n"
         f"Candidate {_subject(verdict.candidate)} against baseline {_subject(verdict.baseline)}, "
         f"{seeds_of(verdict.seeds)}.{recorded}"
     )
@@ -164,10 +167,7 @@ def _reason(verdict: Verdict, one: MetricDecision) -> str:
     line = f"- {_MARKS[one.decision]} {code(one.name)}: {escape(one.reason)}"
     if one.decision != "fail":
         return line
-    return (
-        f"{line} Difference {signed(one.mean)}, 90% interval {interval(one)}, margin {figure(one.margin)}, "
-        f"{seeds_of(verdict.seeds)}."
-    )
+    return f"{line} {evidence_of(verdict, one)}"
 
 
 def _slices(verdict: Verdict) -> Section | None:
@@ -216,7 +216,7 @@ def _requirements(verdict: Verdict) -> Section | None:
 
 
 def _cause(verdict: Verdict) -> str:
-    return f"### What changed\n\n**Likely cause.** {escape(verdict.lineage.likely_cause)}"
+    return f"### What changed\n\n**{cause_of(verdict)}** {escape(verdict.lineage.likely_cause)}"
 
 
 def _changes(verdict: Verdict) -> list[Section]:
@@ -253,7 +253,8 @@ def _noise(verdict: Verdict) -> Section | None:
         for one in ranked(verdict.metrics)
         if one.margin_reason
     ]
-    return next(iter(_fold("Noise and margins", items, rank=8)), None)
+    items += [f"{code(one.name)}: {text}" for one in ranked(verdict.metrics) if (text := spent_of(one))]
+    return next(iter(_fold("Noise, margins, error rates", items, rank=8)), None)
 
 
 def _seeds_table(verdict: Verdict) -> Section:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from unitrack.report._figures import (
+    blocking_of,
+    cause_of,
     cost_of,
     day,
     figure,
     inert,
     interval,
     noise_of,
+    ranked,
     seeds_of,
     short,
     signed,
@@ -50,19 +53,20 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
 
 def blocks(verdict: Verdict) -> tuple[Line | Grid, ...]:
     """Return what to print, from top to bottom."""
+    said = f"{verdict.outcome.upper()}  {inert(verdict.summary)}{blocking_of(verdict)}"
     return (
-        Line(text=f"{verdict.outcome.upper()}  {inert(verdict.summary)}", style=style_of(verdict.outcome)),
+        Line(text=said, style=style_of(verdict.outcome)),
         Line(text=f"candidate {_subject(verdict.candidate)}, baseline {_subject(verdict.baseline)}"),
         *_notices(verdict),
         Line(text=""),
         _grid(verdict),
         Line(text="difference: candidate minus baseline, turned so that + is better", style="dim"),
         Line(text=""),
-        *(line for one in verdict.metrics for line in _reason(one, verdict.seeds)),
+        *(line for one in ranked(verdict.metrics) for line in _reason(one, verdict.seeds)),
         *_slices(verdict),
         *_records(verdict),
         *_facts(verdict),
-        Line(text=inert(verdict.lineage.likely_cause, 1000)),
+        Line(text=f"{cause_of(verdict)[:-1].lower()}: {inert(verdict.lineage.likely_cause, 1000)}"),
         Line(text=f"reproduce: {inert(verdict.reproduce, 4000)}"),
     )
 
@@ -138,7 +142,7 @@ def _records(verdict: Verdict) -> list[Line]:
 
 
 def _facts(verdict: Verdict) -> list[Line]:
-    noise = (f"{inert(one.name)}: {text}" for one in verdict.metrics if (text := noise_of(one)))
+    noise = (f"{inert(one.name)}: {text}" for one in ranked(verdict.metrics) if (text := noise_of(one)))
     cost = None if verdict.cost is None else cost_of(verdict.cost)
     return [Line(text=text, style="dim") for text in (*noise, tier_of(verdict), cost) if text]
 
@@ -165,12 +169,11 @@ def _grid(verdict: Verdict) -> Grid:
             sparkline(one.differences) or "-",
             f"{one.decision} (waived)" if one.waived else one.decision,
         )
-        for one in verdict.metrics
+        for one in ranked(verdict.metrics)
     )
     titles = ("metric", "role", "baseline", "candidate", "difference", "90% interval", "margin", "by seed", "decision")
-    return Grid(
-        columns=titles, rows=rows, styles=tuple(style_of(one.decision) for one in verdict.metrics), right=titles[2:7]
-    )
+    styles = tuple(style_of(one.decision) for one in ranked(verdict.metrics))
+    return Grid(columns=titles, rows=rows, styles=styles, right=titles[2:7])
 
 
 def _reason(one: MetricDecision, seeds: tuple[int, ...]) -> list[Line]:
