@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unitrack import events
 from unitrack._run_datasets import Version
 from unitrack.errors import UnitrackWarning, UsageError
-from unitrack.model import text
+from unitrack.model import plain, text
 from unitrack.ranks import read_launch
 from unitrack.run import Found, Run
 
@@ -57,13 +58,48 @@ class SessionServices:
 
     def _start_captures(self, run: Run, settings: Settings) -> None:
         from unitrack.capture.beside import start_captures
-        from unitrack.capture.messages import Job
+        from unitrack.capture.messages import Captured, Job, Sampled
+        from unitrack.capture.source import script_path
 
-        def keep(name: str, values: dict[str, Any]) -> None:
-            run._append(events.Capture, name=name, values=values)
+        def keep(found: Captured | Sampled) -> None:
+            if isinstance(found, Sampled):
+                run._append(events.System, dict(found.values))
+                return
+            for file in found.files:
+                run._append(events.Artifact, name=file.name, kind="source", digest=file.digest, size=file.size)
+            run._append(events.Capture, name=found.name, values=found.values)
 
-        job = Job(run=run.id, folder=os.path.abspath(run.path), collectors=settings.capture)
+        if "seeds" in settings.capture:
+            self._capture_seeds(run)
+        # One sampler a machine is enough.
+        seconds = 0.0 if read_launch(os.environ).local_rank else settings.system_metrics
+        job = Job(
+            run=run.id, folder=os.path.abspath(run.path), collectors=settings.capture,
+            script=script_path(sys.modules.get("__main__")), seconds=seconds,
+        )  # fmt: skip
         self._captures = start_captures(job, keep)
+
+    def _capture_seeds(self, run: Run) -> None:
+        from unitrack.capture.seeds import seeds_at_start
+
+        run._append(events.Capture, name="seeds", values=seeds_at_start(sys.modules, os.environ))
+
+    def _capture_the_end(self, run: Run, names: tuple[str, ...]) -> None:
+        """Record the switches as training left them, and a notebook's cells."""
+        if "seeds" in names:
+            from unitrack.capture.seeds import seeds_at_end
+
+            if found := seeds_at_end(sys.modules):
+                run._append(events.Capture, name="seeds", values=plain(found))
+        if "source" in names and "IPython" in sys.modules:
+            from unitrack.capture.source import notebook_cells
+
+            about, cells = notebook_cells(sys.modules, os.environ)
+            if about:
+                run._append(events.Capture, name="source", values=plain(about))
+            if cells is not None:
+                data = self.redact(text(cells)).encode()
+                run._store_bytes(data, "source/source/notebook.py", {"kind": "source"})
 
     def _start_console(self, run: Run) -> None:
         from unitrack.capture.console import ConsoleCapture
@@ -78,6 +114,8 @@ class SessionServices:
 
     def closing(self, run: Run) -> None:
         """Wait a little for the captures and take what was printed."""
+        if self._begun and self._settings is not None:
+            self._capture_the_end(run, self._settings.capture)
         if self._captures is not None:
             self._captures.finish(_CAPTURE_SECONDS)
         if self._console is not None:

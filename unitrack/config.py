@@ -64,6 +64,7 @@ RUN_VARIABLES = (
     "UNITRACK_EVALUATE_PREDICTIONS",
     "UNITRACK_EVALUATE_RUN",
     "UNITRACK_GROUP",
+    "UNITRACK_IMAGE",
     "UNITRACK_NAME",
     "UNITRACK_PARENT",
     "UNITRACK_RESUME",
@@ -293,8 +294,11 @@ class _Keys(msgspec.Struct, frozen=True, kw_only=True):
     console: bool = False
     """Keep what the process prints to stdout and stderr."""
 
-    capture: tuple[_Name, ...] = ("git", "environment", "hardware")
+    capture: tuple[_Name, ...] = ("git", "environment", "hardware", "container", "source", "seeds")
     """Names of the collectors to run when a run starts."""
+
+    system_metrics: _NotNegative = 15.0
+    """Seconds between two samples of the machine's load; 0 for none."""
 
     processors: tuple[_Name, ...] = ()
     """Names of the processors that see each event before it is written, in this order."""

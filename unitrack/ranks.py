@@ -15,14 +15,16 @@ _VARIABLES = (
     ("SLURM_PROCID", "SLURM_NTASKS"),
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
 )
+_LOCAL = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK")
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """A process's rank among `world` processes, and a name of the job that all of them share, if one is known."""
+    """A process's rank among `world` processes, a name of the job that all share, its rank on its own machine."""
 
     rank: int | None = None
     world: int | None = None
     job: str | None = None
+    local_rank: int | None = None
 
     @property
     def distributed(self) -> bool:
@@ -35,7 +37,8 @@ def read_launch(environment: Mapping[str, str]) -> Launch:
     for rank_name, world_name in _VARIABLES:
         rank, world = _whole(environment.get(rank_name)), _whole(environment.get(world_name))
         if rank is not None:
-            return Launch(rank=rank, world=world, job=_job(environment, world))
+            local = next((found for name in _LOCAL if (found := _whole(environment.get(name))) is not None), None)
+            return Launch(rank=rank, world=world, job=_job(environment, world), local_rank=local)
     return Launch()
 
 

@@ -110,3 +110,32 @@ def test_it_works_in_a_thread(repository):
     thread.start()
     thread.join()
     assert found[0]["branch"] == "main"
+
+
+def test_the_patch_is_kept_unless_it_is_too_large(repository, monkeypatch):
+    collector = GitCollector(repository)
+    assert collector.collect()["dirty"] is False and collector.attachments() == {}
+    (repository / "train.py").write_text("print(2)\n")
+    assert collector.collect()["patch"]["kept"]
+    assert b"+print(2)" in collector.attachments()["changes.patch"]
+    monkeypatch.setattr("unitrack.capture.git._LARGEST_PATCH", 10)
+    large = GitCollector(repository)
+    assert large.collect()["patch"]["kept"] is False and large.attachments() == {}
+
+
+def test_submodules_are_told_with_their_commits(repository, tmp_path):
+    library = tmp_path / "library"
+    library.mkdir()
+    git(library, "init", "-q", "-b", "main")
+    (library / "lib.py").write_text("x = 1\n")
+    git(library, "add", ".")
+    git(library, "commit", "-q", "-m", "library")
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "lib (1)")
+    git(repository, "commit", "-q", "-m", "with a library")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=library, check=True, capture_output=True, text=True).stdout
+    expected = {"path": "lib (1)", "commit": head.strip(), "state": "clean"}
+    assert GitCollector(repository).collect()["submodules"] == [expected]
+    (repository / "lib (1)" / "lib.py").write_text("x = 2\n")
+    git(repository / "lib (1)", "commit", "-q", "-a", "-m", "changed")
+    (found,) = GitCollector(repository).collect()["submodules"]
+    assert found["state"] == "modified" and found["commit"] != expected["commit"]

@@ -53,3 +53,30 @@ def test_a_failing_or_slow_nvidia_smi_costs_the_gpus_only(programs, script):
     programs("nvidia-smi", script)
     facts = HardwareCollector(seconds=0.2).collect()
     assert "gpus" not in facts and facts["cores"]
+
+
+def test_abilities_of_the_processor_are_told_in_order(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text("model name\t: x\nflags\t\t: sse avx2 avx\n\nflags\t\t: other\n")
+    assert HardwareCollector(tmp_path).collect()["cpu_flags"] == "avx avx2 sse"
+    (tmp_path / "proc" / "cpuinfo").write_text("Features\t: fp asimd\n")
+    assert HardwareCollector(tmp_path).collect()["cpu_flags"] == "asimd fp"
+
+
+def test_the_version_of_cuda_is_what_the_driver_says(programs):
+    """In the words of the program's own manual: no such device is here."""
+    programs(
+        "nvidia-smi",
+        'case "$1" in -q) echo "CUDA Version                              : 12.4";; *) echo "T4, 16384, 550.54";; esac',
+    )
+    assert HardwareCollector().collect()["cuda"] == "12.4"
+
+
+def test_gpus_of_amd_are_named_by_the_kernel(tmp_path):
+    for number in (0, 1):
+        (tmp_path / f"sys/class/drm/card{number}/device").mkdir(parents=True)
+        (tmp_path / f"sys/class/drm/card{number}/device/product_name").write_text("Instinct MI210\n")
+    (tmp_path / "sys/module/amdgpu").mkdir(parents=True)
+    (tmp_path / "sys/module/amdgpu/version").write_text("6.3\n")
+    facts = HardwareCollector(tmp_path).collect()
+    assert (facts["gpus"], facts["gpu_driver"]) == (["Instinct MI210"] * 2, "6.3")

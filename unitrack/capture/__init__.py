@@ -2,6 +2,7 @@
 
 Collectors run once, in a process of their own beside training (`python -m unitrack.capture`):
 `beside` starts it and takes what it finds, `messages` are what it says, `hooks` hands over the
-collectors `git`, `environment` and `hardware`. They change nothing; what they can't find out they
-leave out. `console` and `redact` are used by the session in the training process.
+collectors `git`, `environment`, `hardware` and `container`; `source` is made for each run. They change
+nothing; what they can't find out they leave out. In the end the process becomes `sampling`. `console`,
+`redact` and `seeds` are used by the session in the training process.
 """

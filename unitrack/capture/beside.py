@@ -13,17 +13,17 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Union
 
 import msgspec
 
-from unitrack.capture.messages import Captured, Ended, Found, Job, Message
+from unitrack.capture.messages import Captured, Ended, Found, Job, Message, Sampled
 from unitrack.errors import UnitrackWarning, UsageError
 from unitrack.processes import python_command
 
 __all__ = ["Captures", "Keep", "start_captures"]
 
-Keep = Callable[[str, dict[str, Any]], object]
+Keep = Callable[[Union[Captured, Sampled]], object]
 
 _CHUNK = 1 << 16
 _TIME_TO_LEAVE = 0.5  # seconds for an interpreter to end that has said its last
@@ -42,7 +42,7 @@ class _Process(subprocess.Popen[bytes]):
 def start_captures(job: Job, keep: Keep) -> Captures | None:
     """Start the process of captures; None, with a warning, if that can't be done.
 
-    A thread calls `keep(name, values)` with what each collector found, as soon as it has.
+    A thread calls `keep` with what each collector found, as soon as it has, and with samples of the load.
     """
     try:
         command = python_command("unitrack.capture", msgspec.json.encode(job).decode())
@@ -86,6 +86,9 @@ class Captures:
                 f"run {self._run} ends without all of its captures: after {timeout:g} s a plugin, or a collector of "
                 "the setting `capture`, was still at work in the process beside training"
             )
+        with suppress(OSError, ValueError):  # the thread was quicker
+            if self._process.stdin is not None:
+                self._process.stdin.close()  # the end for a sampler
         self._thread.join(_TIME_TO_LEAVE)
 
     def may_have(self, hook: str, timeout: float) -> bool:
@@ -103,8 +106,8 @@ class Captures:
         ended: Ended | None = None
         try:
             for message in self._messages():
-                if isinstance(message, Captured):
-                    self._keep(message.name, message.values)
+                if isinstance(message, (Captured, Sampled)):
+                    self._keep(message)
                 elif isinstance(message, Found):
                     self._hooks = frozenset(message.hooks)
                     self._told.set()

@@ -1,23 +1,37 @@
-"""Capture the software a run ran on: Python, system, installed packages, chosen variables.
+"""Capture the software a run ran on: Python, system, installed packages, lock files, chosen variables.
 
 {"python": "3.12.4", "implementation": "CPython", "executable": "python3", "os": "Linux-6.1-x86_64",
- "unitrack": "0.1.0", "packages": {"numpy": "2.1.0"}, "variables": {"CUDA_VISIBLE_DEVICES": "0"}}
+ "unitrack": "0.1.0", "packages": {"numpy": "2.1.0"}, "packages_sha256": "<hex>",
+ "package_hashes": {"ours": "git:<commit>", "torch": "sha256:<hex>"}, "locks": {"uv.lock": "sha256:<hex>"},
+ "variables": {"CUDA_VISIBLE_DEVICES": "0"}}
+
+A package has a hash where its installer left one: of an archive or a commit it was installed from, or of a
+conda package. `packages_sha256` is one digest over all packages' lists of files with their hashes (`RECORD`).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from unitrack.capture.redact import HIDDEN, is_secret_name, redact
 
-__all__ = ["VARIABLES", "EnvironmentCollector"]
+__all__ = ["LOCK_FILES", "VARIABLES", "EnvironmentCollector"]
+
+LOCK_FILES = (
+    "unitrack.lock", "uv.lock", "poetry.lock", "pdm.lock", "pixi.lock", "conda-lock.yml", "pipfile.lock", "pylock.toml",
+    "requirements.lock", "requirements.txt", "constraints.txt",
+)  # fmt: skip
+"""Files that pin what is installed, in lower case."""
 
 VARIABLES = re.compile(
     r"CUDA_(VISIBLE_DEVICES|LAUNCH_BLOCKING|DEVICE_ORDER)|CUBLAS_WORKSPACE_CONFIG|NVIDIA_TF32_OVERRIDE|HIP_VISIBLE_DEVICES"
@@ -41,13 +55,26 @@ class EnvironmentCollector:
 
     name = "environment"
 
-    def __init__(self, variables: Mapping[str, str] | None = None, path: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, str] | None = None,
+        path: Sequence[str] | None = None,
+        folder: Path | None = None,
+        prefix: Path | None = None,
+    ) -> None:
         self._variables = os.environ if variables is None else variables
         self._path = path
+        self._folder = folder
+        self._prefix = Path(sys.prefix) if prefix is None else prefix
 
     def collect(self) -> dict[str, Any]:
         """Return what this interpreter is and has installed."""
-        packages = installed_packages(sys.path if self._path is None else self._path)
+        path = sys.path if self._path is None else self._path
+        packages = installed_packages(path)
+        found = {
+            "package_hashes": {**conda_hashes(self._prefix), **package_hashes(path)},
+            "locks": lock_files(self._folder or Path.cwd()),
+        }
         return {
             "python": platform.python_version(),
             "implementation": platform.python_implementation(),
@@ -55,8 +82,70 @@ class EnvironmentCollector:
             "os": platform.platform(),
             "unitrack": packages.get("unitrack", "unknown"),
             "packages": packages,
+            "packages_sha256": packages_digest(path),
+            **{name: value for name, value in found.items() if value},
             "variables": _chosen(self._variables),
         }
+
+
+def lock_files(folder: Path) -> dict[str, str]:
+    """Return the digest of each lock file in the nearest folder, from here to the repository's root, that has one."""
+    for at in (folder, *folder.parents):
+        names = [name for name in _listing(str(at)) if name.lower() in LOCK_FILES]
+        found = {name: f"sha256:{digest}" for name in names if (digest := _sha256(at / name))}
+        if found or (at / ".git").exists():
+            return found
+    return {}
+
+
+def package_hashes(path: Sequence[str]) -> dict[str, str]:
+    """Return what packages were installed from, where the installer wrote it down (PEP 610): archive or commit."""
+    found: dict[str, str] = {}
+    for name, folder in _dist_infos(path):
+        try:
+            origin = json.loads((folder / "direct_url.json").read_bytes())
+            archive, vcs = origin.get("archive_info") or {}, origin.get("vcs_info") or {}
+            digest = (archive.get("hashes") or {}).get("sha256") or str(archive.get("hash", "")).partition("sha256=")[2]
+        except (OSError, ValueError, AttributeError):  # most packages have none
+            continue
+        if digest or vcs.get("commit_id"):
+            found.setdefault(name, f"sha256:{digest}" if digest else f"{vcs.get('vcs', 'vcs')}:{vcs['commit_id']}")
+    return found
+
+
+def conda_hashes(prefix: Path) -> dict[str, str]:
+    """Return the digests of the packages that conda installed under `prefix`."""
+    found: dict[str, str] = {}
+    for entry in _listing(str(prefix / "conda-meta")):
+        if entry.endswith(".json"):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                about = json.loads((prefix / "conda-meta" / entry).read_bytes())
+                found[_normal(about["name"])] = f"sha256:{about['sha256']}"
+    return found
+
+
+def packages_digest(path: Sequence[str]) -> str:
+    """Return one SHA-256 over the names of all packages and the hashes of all their files, as installers list them."""
+    records = {name: _sha256(folder / "RECORD") or "" for name, folder in reversed(list(_dist_infos(path)))}
+    return hashlib.sha256("\n".join(f"{name} {records[name]}" for name in sorted(records)).encode()).hexdigest()
+
+
+def _dist_infos(path: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    for folder in path:
+        for entry in _listing(folder or "."):
+            if entry.endswith(_DIST_INFO) and (name := _package(folder, entry)[0]):
+                yield _normal(name), Path(folder or ".") / entry
+
+
+def _normal(name: str) -> str:
+    return _SEPARATORS.sub("-", name).lower()
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def installed_packages(path: Sequence[str]) -> dict[str, str]:
@@ -70,7 +159,7 @@ def installed_packages(path: Sequence[str]) -> dict[str, str]:
         for entry in _listing(folder or "."):
             name, version = _package(folder, entry)
             if name and version:
-                found.setdefault(_SEPARATORS.sub("-", name).lower(), version)
+                found.setdefault(_normal(name), version)
     return dict(sorted(found.items()))
 
 

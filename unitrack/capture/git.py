@@ -1,9 +1,11 @@
-"""Capture the commit training ran from, and a fingerprint of what wasn't committed.
+"""Capture the commit training ran from, its submodules, and what wasn't committed.
 
     {"commit": "<sha>", "branch": "main", "root": "/home/mia/project", "remote": "https://host/o/r.git",
-     "dirty": true, "untracked": 2, "patch": {"sha256": "<hex>", "size": 1234}}
+     "dirty": true, "untracked": 2, "patch": {"sha256": "<hex>", "size": 1234, "kept": true},
+     "submodules": [{"path": "lib", "commit": "<sha>", "state": "modified"}]}
 
-What git doesn't tell in time is left out; outside a repository, and without git, that is all.
+The patch is kept as an artifact up to a size; it is redacted there, and its SHA-256 is of the original. What git
+doesn't tell in time is left out; outside a repository, and without git, that is all.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from unitrack.capture.redact import redact
 __all__ = ["GitCollector"]
 
 _SECONDS = 10.0
+_LARGEST_PATCH = 1 << 20
+_MOST_SUBMODULES = 100
+_STATES = {" ": "clean", "-": "not fetched", "+": "modified", "U": "in conflict"}
 _CHUNK = 1 << 16
 # Only look: take no locks, ask nobody, start no program that the repository names.
 _QUIET = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
@@ -42,6 +47,11 @@ class GitCollector:
     def __init__(self, folder: Path | None = None, *, seconds: float = _SECONDS) -> None:
         self._folder = folder
         self._seconds = seconds
+        self._patch: bytes | None = None
+
+    def attachments(self) -> dict[str, bytes]:
+        """Return the patch, unless it is too large."""
+        return {} if self._patch is None else {"changes.patch": self._patch}
 
     def collect(self) -> dict[str, Any]:
         """Return what git tells; `{"error": ...}` if there is a repository that it refuses to read."""
@@ -65,7 +75,9 @@ class GitCollector:
             "untracked": None if entries is None else sum(entry.startswith("??") for entry in entries),
         }
         if facts["dirty"] and facts["commit"]:
-            facts["patch"] = git.fingerprint(*_DIFF)
+            facts["patch"], self._patch = git.fingerprint(*_DIFF)
+        if (git.folder / ".gitmodules").is_file():
+            facts["submodules"] = _submodules(git.ask("submodule", "status", "--recursive"))
         return {name: value for name, value in facts.items() if value is not None}
 
 
@@ -95,11 +107,11 @@ class _Git:
             return None
         return os.fsdecode(done.stdout).removesuffix("\n")
 
-    def fingerprint(self, *arguments: str) -> dict[str, Any] | None:
-        """Return SHA-256 and size in bytes of what git prints, however much that is; None as `ask`."""
+    def fingerprint(self, *arguments: str) -> tuple[dict[str, Any] | None, bytes | None]:
+        """Return SHA-256 and size in bytes of what git prints, however much that is, and a little of it whole."""
         left = self._deadline - time.monotonic()
         if left <= 0:
-            return None
+            return None, None
         with subprocess.Popen(
             [*_GIT, *arguments], cwd=self.folder, env=self._environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -108,18 +120,33 @@ class _Git:
             timer.daemon = True
             timer.start()
             try:
-                facts = _fingerprint(running.stdout)
+                facts, whole = _fingerprint(running.stdout)
             finally:
                 timer.cancel()
-        return facts if running.returncode == 0 else None
+        return (facts, whole) if running.returncode == 0 else (None, None)
 
 
-def _fingerprint(stream: IO[bytes] | None) -> dict[str, Any]:
-    sha, size = hashlib.sha256(), 0
+def _fingerprint(stream: IO[bytes] | None) -> tuple[dict[str, Any], bytes | None]:
+    sha, size, kept = hashlib.sha256(), 0, bytearray()
     while stream is not None and (chunk := stream.read(_CHUNK)):
         sha.update(chunk)
         size += len(chunk)
-    return {"sha256": sha.hexdigest(), "size": size}
+        if size <= _LARGEST_PATCH:
+            kept += chunk
+    fits = size <= _LARGEST_PATCH
+    return {"sha256": sha.hexdigest(), "size": size, "kept": fits}, bytes(kept) if fits else None
+
+
+def _submodules(status: str | None) -> list[dict[str, str]] | None:
+    """Return path, commit and state of each submodule, as `git submodule status` prints them."""
+    if status is None:
+        return None
+    found = []
+    for line in status.splitlines()[:_MOST_SUBMODULES]:
+        commit, _, rest = line[1:].partition(" ")
+        path = rest.rpartition(" (")[0] if rest.endswith(")") else rest
+        found.append({"path": path, "commit": commit, "state": _STATES.get(line[0], line[0])})
+    return found
 
 
 def _complaint(stderr: bytes) -> str:

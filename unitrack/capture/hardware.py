@@ -1,16 +1,19 @@
 """Capture the machine: processor, cores, memory, GPUs.
 
-    {"machine": "x86_64", "cpu": "AMD EPYC 7763", "cores": 128, "usable_cores": 16, "memory": 270582939648,
-     "memory_limit": 68719476736, "gpus": ["NVIDIA A100-SXM4-80GB"], "gpu_memory": [85899345920],
-     "gpu_driver": "550.54"}
+    {"machine": "x86_64", "cpu": "AMD EPYC 7763", "cpu_flags": "avx avx2 fma ...", "cores": 128, "usable_cores": 16,
+     "memory": 270582939648, "memory_limit": 68719476736, "gpus": ["NVIDIA A100-SXM4-80GB"],
+     "gpu_memory": [85899345920], "gpu_driver": "550.54", "cuda": "12.4"}
 
-Memory is in bytes. The limits are those of the process's affinity and control group.
+Memory is in bytes. `cuda` is the newest version the driver serves; the one that training used is in the capture
+`seeds`, where the framework tells it. AMD's GPUs are named by the kernel's
+driver. The limits are those of the process's affinity and control group.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,6 +25,8 @@ _SECONDS = 5.0
 _QUERY = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
 _CPU_NAMES = ("model name", "hardware", "cpu model", "cpu")  # x86, 32-bit ARM, MIPS, POWER
 _MEBIBYTE = 1 << 20
+_FLAGS = re.compile(r"^(?:flags|Features|features)\s*:\s*(.+)$", re.MULTILINE)  # x86, ARM, s390
+_CUDA = re.compile(r"CUDA(?: UMD)? Version\s*:\s*([0-9.]+)")
 
 
 class HardwareCollector:
@@ -38,11 +43,12 @@ class HardwareCollector:
         facts: dict[str, Any] = {
             "machine": platform.machine() or None,
             "cpu": _cpu_model(self._root, self._seconds),
+            "cpu_flags": _cpu_flags(self._root),
             "cores": os.cpu_count(),
             "usable_cores": _usable_cores(self._root),
             "memory": _memory(),
             "memory_limit": _number(_read(self._root / "sys/fs/cgroup/memory.max")),
-            **_gpus(self._seconds),
+            **(_gpus(self._seconds) or _amd_gpus(self._root)),
         }
         return {name: value for name, value in facts.items() if value is not None}
 
@@ -55,6 +61,12 @@ def _cpu_model(root: Path, seconds: float) -> str | None:
     named = next((fields[key] for key in _CPU_NAMES if fields.get(key)), "")
     named = named or _output(("sysctl", "-n", "machdep.cpu.brand_string"), seconds) or platform.processor()
     return " ".join(named.split()) or None
+
+
+def _cpu_flags(root: Path) -> str | None:
+    """Return the processor's abilities, sorted; they decide which kernels of a library run, and so the last digits."""
+    found = _FLAGS.search(_read(root / "proc/cpuinfo"))
+    return " ".join(sorted(found[1].split())) if found else None
 
 
 def _usable_cores(root: Path) -> float | None:
@@ -84,7 +96,21 @@ def _gpus(seconds: float) -> dict[str, Any]:
         "gpus": [name for name, _, _ in cells],
         "gpu_memory": [None if size is None else size * _MEBIBYTE for size in sizes],
         "gpu_driver": cells[0][2],
+        "cuda": _cuda(seconds),
     }
+
+
+def _cuda(seconds: float) -> str | None:
+    found = _CUDA.search(_output(("nvidia-smi", "-q", "-d", "COMPUTE"), seconds))
+    return found[1] if found else None
+
+
+def _amd_gpus(root: Path) -> dict[str, Any]:
+    """Return the GPUs that the kernel's amdgpu driver has made itself known for."""
+    cards = sorted((root / "sys/class/drm").glob("card[0-9]*/device/product_name"))
+    names = [name for card in cards if (name := _read(card).strip())]
+    driver = _read(root / "sys/module/amdgpu/version").strip()
+    return {"gpus": names, "gpu_driver": driver or None} if names else {}
 
 
 def _output(command: tuple[str, ...], seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unitrack.capture.container import ContainerCollector
 from unitrack.capture.environment import EnvironmentCollector
 from unitrack.capture.git import GitCollector
 from unitrack.capture.hardware import HardwareCollector
@@ -13,4 +14,4 @@ __all__ = ["unitrack_register_collectors"]
 @hookimpl
 def unitrack_register_collectors() -> list[Collector]:
     """Return the built-in collectors."""
-    return [GitCollector(), EnvironmentCollector(), HardwareCollector()]
+    return [GitCollector(), EnvironmentCollector(), HardwareCollector(), ContainerCollector()]
