@@ -1,4 +1,4 @@
-# Two commands need nothing but python3 (with pip and venv), git and make: `make demo` and `make test`.
+# Three commands need nothing but python3 (with pip and venv), git and make: `make demo`, `make test`, `make test-systems`.
 # Each keeps an environment of its own, pinned by hash in constraints/, and installs it once.
 
 SHELL := /bin/bash
@@ -13,6 +13,7 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 TEST := .venv
 DEMO := .venv-demo
 BENCH := .venv-bench
+SYSTEMS := .venv-systems
 LOCK := .venv-lock
 
 LINTED := unitrack tests conftest.py docs examples $(wildcard benchmarks) $(wildcard plugins)
@@ -23,10 +24,10 @@ COMPILE := $(LOCK)/bin/uv pip compile pyproject.toml --quiet --universal --pytho
 # Our own packages, without their requirements: those are pinned already.
 own = $(1)/bin/python $(PIP) install -qq --no-deps --no-build-isolation $(addprefix -e ./,. $(2))
 
-.PHONY: help demo test lint bench gate-bench lock schemas docs clean
+.PHONY: help demo test test-systems lint bench gate-bench gate-bench-real lock schemas docs clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(DEMO)/.ours ## Train on real data, then gate a good and a bad change (about two minutes)
 	@PATH="$(CURDIR)/$(DEMO)/bin:$$PATH" $(DEMO)/bin/python examples/digits/demo.py
@@ -36,6 +37,10 @@ test: lint ## Check style, types and layers, then run every test
 	@$(TEST)/bin/pytest --quiet -m timing || [ $$? -eq 5 ] # 5: there is none
 	@echo "==> All other tests"
 	@$(TEST)/bin/pytest --quiet -m "not timing" --numprocesses $(JOBS) --dist loadfile
+
+# Its folders are named by plugins/*/tests/systems and tests/systems, which `make test` passes by.
+test-systems: $(SYSTEMS)/.ours ## Run DVC, Feast, Metaflow, MLflow Projects and Pachyderm's client for real (900 MB of packages)
+	@$(SYSTEMS)/bin/pytest --quiet --numprocesses $(JOBS) --dist loadfile $(wildcard tests/systems plugins/*/tests/systems)
 
 lint: $(TEST)/.ours ## Check style, types and layers
 	@echo "==> Style"
@@ -54,10 +59,14 @@ gate-bench: $(TEST)/.ours ## Simulate the gate's error rates, and judge the same
 	@$(TEST)/bin/python benchmarks/gate/compare.py $(ARGUMENTS)
 	@$(TEST)/bin/python benchmarks/gate/simulate.py $(ARGUMENTS)
 
+gate-bench-real: $(TEST)/.ours ## Gate harmless changes and faults of real trainings; writes docs/gate-real.md
+	@$(TEST)/bin/python benchmarks/gate/real.py --output docs/gate-real.md $(ARGUMENTS)
+
 lock: $(LOCK)/.ready ## Pin what pyproject.toml asks for, for Python 3.10 and later, into constraints/
 	$(COMPILE) --group test --extra gate --extra query --extra pandas --extra arrow -o constraints/test.txt
 	$(COMPILE) --group demo --extra gate --extra query -c constraints/test.txt -o constraints/demo.txt
 	$(COMPILE) --group bench -o constraints/bench.txt
+	$(COMPILE) --group systems -o constraints/systems.txt
 	$(COMPILE) --group build --extra gate -c constraints/test.txt -o constraints/action.txt
 
 schemas: $(TEST)/.ours ## Make the schemas from the types
@@ -68,13 +77,14 @@ docs: $(TEST)/.ours ## Make docs/commands.md from the commands' help
 	@$(TEST)/bin/python docs/make_compat.py
 
 clean: ## Remove the environments and what tools left behind
-	rm -rf $(TEST) $(DEMO) $(BENCH) $(LOCK) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \
+	rm -rf $(TEST) $(DEMO) $(BENCH) $(SYSTEMS) $(LOCK) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \
 		.hypothesis
 
 # An environment is new when its constraint file changes, our packages when a pyproject.toml does.
 $(TEST)/.packages: constraints/test.txt
 $(DEMO)/.packages: constraints/demo.txt
 $(BENCH)/.packages: constraints/bench.txt
+$(SYSTEMS)/.packages: constraints/systems.txt
 
 %/.packages:
 	@echo "==> Installing into $* (once; a minute or two)"
@@ -92,6 +102,10 @@ $(DEMO)/.ours: $(DEMO)/.packages pyproject.toml
 
 $(BENCH)/.ours: $(BENCH)/.packages pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 	@$(call own,$(BENCH),$(PLUGINS))
+	@touch $@
+
+$(SYSTEMS)/.ours: $(SYSTEMS)/.packages pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
+	@$(call own,$(SYSTEMS),$(PLUGINS))
 	@touch $@
 
 $(LOCK)/.ready:
