@@ -46,6 +46,37 @@ def test_running_again_until_green_returns_the_same_verdict_and_trains_nothing(p
     assert only_verdict(project).read_bytes() == before
 
 
+ERRATIC = "0.1 if int(sys.argv[1]) > 2 else 0.002"
+
+
+def test_an_undecided_attempt_does_not_undo_a_failed_one(project: Path) -> None:
+    """Seeds 0 to 2 fail for sure, later ones are so noisy that nothing is shown."""
+    commit("Worse, and erratic", LEVEL="0.8", NOISE=ERRATIC)
+    assert gate().exit_code == 1
+    done = gate("--fresh-seeds")
+    assert done.exit_code == 3
+    assert "an earlier attempt at the same question failed" in done.stdout
+    assert [one.blocks for one in verdicts(project)] == [True, True]
+    again = gate("--use-seeds", "3,4,5")
+    assert again.exit_code == 3
+    assert "nothing was trained" in again.stderr
+    assert verdicts(project)[-1].blocks
+
+
+def test_an_undecided_first_attempt_does_not_block_unless_the_policy_says_so(project: Path) -> None:
+    commit("Worse, and erratic", LEVEL="0.8", NOISE=ERRATIC)
+    assert gate("--use-seeds", "3,4,5").exit_code == 3
+    assert [one.blocks for one in verdicts(project)] == [False]
+
+
+def test_a_failed_attempt_whose_verdict_is_gone_is_not_forgotten(project: Path) -> None:
+    commit("Worse, and erratic", LEVEL="0.8", NOISE=ERRATIC)
+    assert gate().exit_code == 1
+    only_verdict(project).unlink()
+    assert gate("--fresh-seeds").exit_code == 3
+    assert [one.blocks for one in verdicts(project)] == [True]
+
+
 def test_fresh_seeds_are_another_attempt_with_half_the_error_left(project: Path) -> None:
     commit("Worse", LEVEL="0.8")
     assert gate().exit_code == 1

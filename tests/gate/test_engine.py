@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -211,6 +212,8 @@ def test_attempts_are_remembered_in_order(tmp_path: Path) -> None:
 def kept(key: str, **changed: object) -> None:
     """Put the verdict of a gate into the store, changed where told."""
     tree = json.loads(encode(judged(Trained(c=0.7, b=0.9))))
+    for metric in tree["metrics"]:
+        metric["decision"] = "undecided"
     path = verdict_path(Path("store"), key)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({**tree, **changed}))
@@ -228,12 +231,24 @@ def test_the_differences_of_earlier_gates_of_like_place_and_model_are_found() ->
     assert earlier(place="") == 0
 
 
+def rewrite(key: str, **fields: Any) -> None:
+    path = verdict_path(Path("store"), key)
+    tree = json.loads(path.read_text())
+    for metric in tree["metrics"]:
+        metric.update(fields)
+    path.write_text(json.dumps(tree))
+
+
 def test_differences_that_are_but_rounding_are_no_history() -> None:
     kept("one")
-    tree = json.loads(verdict_path(Path("store"), "one").read_text())
-    for metric in tree["metrics"]:
-        metric["differences"] = [at * 1e-16 for at in range(len(metric["differences"]))]
-    verdict_path(Path("store"), "one").write_text(json.dumps(tree))
+    rewrite("one", differences=[0.0, 1e-16, 2e-16])
+    assert earlier() == 0
+
+
+def test_what_failed_is_no_history() -> None:
+    """Otherwise the noise of a broken training would forgive it the second time."""
+    kept("one")
+    rewrite("one", decision="fail")
     assert earlier() == 0
 
 

@@ -17,10 +17,21 @@ from unitrack.errors import ConfigError, EvidenceError, UnitrackError, UsageErro
 from unitrack.gate import ledger, waivers
 from unitrack.gate.causes import differ_in_constants
 from unitrack.gate.curves import tier_of
+from unitrack.gate.engine import FAILED_BEFORE
 from unitrack.gate.flags import evaluation_flags, settings_flags
 from unitrack.gate.lineage import test_data_of
 from unitrack.gate.policy import Policy, make_policy
-from unitrack.gate.verdict import Flag, TestSetUse, Tier, Verdict, blocks_of, outcome_of, summary_of
+from unitrack.gate.verdict import (
+    Flag,
+    TestSetUse,
+    Tier,
+    Verdict,
+    blocks_of,
+    outcome_of,
+    read_verdict,
+    summary_of,
+    verdict_path,
+)
 from unitrack.journal import layout
 from unitrack.reader import get_run
 
@@ -29,6 +40,7 @@ if TYPE_CHECKING:
 
     from unitrack.gate.decision import MetricDecision
     from unitrack.gate.engine import Course, Plan
+    from unitrack.gate.keys import Attempt
     from unitrack.reader import RunView
     from unitrack.rerun.git import Repository
 
@@ -36,6 +48,7 @@ __all__ = [
     "Judging",
     "Waiving",
     "base_ref",
+    "failed_before",
     "flags_of",
     "history_between",
     "make_judging",
@@ -178,6 +191,23 @@ def _settings_or_none(own: Settings, repository: Repository, commit: str) -> Set
         return None
 
 
+def failed_before(attempts: Sequence[Attempt], question: str, store: Path) -> bool:
+    """Tell whether an attempt before this one failed, or may have: its verdict is gone, and forgetting is not free."""
+    for one in attempts:
+        if one.question == question:
+            return False
+        if one.key is not None and _failed(verdict_path(store, one.key[:16])):
+            return True
+    return False
+
+
+def _failed(path: Path) -> bool:
+    try:
+        return read_verdict(path).outcome == "fail"
+    except EvidenceError:
+        return True
+
+
 def history_between(repository: Repository, old: str, new: str) -> tuple[Sequence[str], Sequence[str], Collection[str]]:
     """Return commits, files, and those files in which only constants differ."""
     if not old:
@@ -289,13 +319,14 @@ def waived_anew(verdict: Verdict, waive: Waiving) -> Verdict:
     if applied.decisions == verdict.metrics and applied.used == verdict.waivers:
         return verdict
     outcome = outcome_of(applied.decisions, verdict.requirements)
+    still = FAILED_BEFORE in verdict.warnings and outcome == "undecided"
     return msgspec.structs.replace(
         verdict,
         metrics=applied.decisions,
         waivers=applied.used,
         outcome=outcome,
         created=waive.now,
-        blocks=blocks_of(outcome, verdict.policy, baseline=verdict.baseline, seeds=verdict.seeds),
+        blocks=still or blocks_of(outcome, verdict.policy, baseline=verdict.baseline, seeds=verdict.seeds),
         summary=summary_of(outcome, applied.decisions, verdict.requirements, missing=not verdict.baseline.commit),
         warnings=(*(one for one in verdict.warnings if " let through by waiver " not in one), *applied.warnings),
     )

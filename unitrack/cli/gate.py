@@ -14,6 +14,7 @@ from unitrack.cli import calibrate, installed_version
 from unitrack.cli._gating import (
     Judging,
     base_ref,
+    failed_before,
     flags_of,
     history_between,
     make_judging,
@@ -275,6 +276,11 @@ class _Gate:
         gate = self._judging.gate
         return Budget(minutes=gate.max_minutes, cost=gate.max_cost, price=gate.price_per_hour)
 
+    def _failed_before(self) -> bool:
+        if self._attempts is None or self._attempt is None:
+            return False
+        return failed_before(self._attempts.made, self._attempt.question, self._settings.store)
+
     def _told(self, plan: Plan, course: Course, waiving: Waiving) -> Surroundings:
         jobs = [self._rerunner.job(plan.candidate.commit, seed) for seed in course.seeds]
         files = self._repository.files(plan.candidate.commit)
@@ -290,6 +296,7 @@ class _Gate:
             test_set=test_set_use(course, self.key, self._settings.store),
             requirements=check(plan.policy.require, course.candidate, jobs, files),
             evaluated_by=None if self._evaluator is None else self._evaluator.commit,
+            failed_before=self._failed_before(),
             warnings=(*self._rerunner.warnings, *warned),
             waive=waiving,
         )

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from unitrack.reader import RunView
 
 __all__ = [
+    "FAILED_BEFORE",
     "Contender",
     "Course",
     "Pair",
@@ -51,6 +52,8 @@ __all__ = [
     "pursue",
     "reproduce",
 ]
+
+FAILED_BEFORE = "an earlier attempt at the same question failed: being undecided now does not undo that, so it blocks"
 
 SideName = Literal["candidate", "baseline"]
 Measure = Callable[[str, int], "RunView"]
@@ -261,7 +264,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What the verdict tells besides what was measured, found out by the caller.
 
     `history` holds commits, files, and those files in which only constants differ. `waive` sets `waived` on
-    decisions and returns the waivers used and warnings.
+    decisions and returns the waivers used and warnings. `failed_before` says that an earlier attempt at the same
+    question failed: then an undecided one does not let the candidate in, whatever the policy says.
     """
 
     created: float
@@ -273,6 +277,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     requirements: Sequence[Requirement] = ()
     test_set: TestSetUse | None = None
     evaluated_by: str | None = None
+    failed_before: bool = False
     warnings: Sequence[str] = ()
     waive: Callable[[Sequence[MetricDecision]], Waived] | None = None
 
@@ -301,11 +306,13 @@ def conclude(plan: Plan, course: Course, told: Surroundings) -> Verdict:
     requirements = tuple(told.requirements)
     outcome = outcome_of(decisions, requirements)
     baseline = _subject(plan.baseline, course, "baseline")
+    failed_before = told.failed_before and outcome == "undecided"
+    again = [FAILED_BEFORE] if failed_before else []
     return Verdict(
         outcome=outcome,
         summary=summary_of(outcome, decisions, requirements, missing=plan.missing is not None, stopped=course.stopped),
         key=told.key,
-        blocks=blocks_of(outcome, plan.policy, baseline=baseline, seeds=course.seeds),
+        blocks=failed_before or blocks_of(outcome, plan.policy, baseline=baseline, seeds=course.seeds),
         mode=plan.mode,
         attempt=plan.attempt,
         place=plan.place,
@@ -328,7 +335,7 @@ def conclude(plan: Plan, course: Course, told: Surroundings) -> Verdict:
         seeds=course.seeds,
         metrics=decisions,
         lineage=lineage,
-        warnings=(*told.warnings, *course.warnings, *warned, *_doubts(plan, lineage.changes)),
+        warnings=(*told.warnings, *again, *course.warnings, *warned, *_doubts(plan, lineage.changes)),
         reproduce=reproduce(plan),
     )
 

@@ -30,6 +30,7 @@ class _Rules(msgspec.Struct, kw_only=True):
 
 class _Metric(msgspec.Struct, kw_only=True):
     name: str
+    decision: str = ""
     candidate: tuple[Value, ...] = ()
     baseline: tuple[Value, ...] = ()
     differences: tuple[Value, ...] = ()
@@ -61,8 +62,9 @@ def earlier_differences(
 ) -> dict[str, list[tuple[float, ...]]]:
     """Return for each metric the differences of earlier gates of this model at this place, oldest first.
 
-    Gates that share a candidate's job with `without` are left out: their noise would count twice. Files that
-    can't be read tell nothing.
+    Gates that share a candidate's job with `without` are left out: their noise would count twice. So are metrics
+    that failed: a broken training is often erratic, and whoever tried it twice would find it forgiven as noise. Files
+    that can't be read tell nothing.
     """
     found: dict[str, list[tuple[float, ...]]] = {rule.name: [] for rule in policy.metrics}
     if not place:
@@ -78,7 +80,8 @@ def earlier_differences(
             differences = _numbers(metric.differences)
             whole = len(differences) == len(metric.differences) > 1
             values = [*_numbers(metric.candidate), *_numbers(metric.baseline)]
-            if mine and its and _same_measure(mine, its) and whole and not is_rounding(differences, values):
+            told = whole and metric.decision != "fail" and not is_rounding(differences, values)
+            if mine and its and _same_measure(mine, its) and told:
                 found[metric.name].append(tuple(differences))
     return found
 
