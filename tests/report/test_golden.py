@@ -19,6 +19,7 @@ CASES = {
     **{outcome: lambda outcome=outcome: verdicts.ordinary(outcome) for outcome in ("pass", "fail", "undecided")},
     "waived": verdicts.waived,
     "missing": verdicts.missing,
+    "first": verdicts.first,
     "hostile": verdicts.hostile,
 }
 

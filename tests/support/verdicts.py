@@ -10,7 +10,7 @@ import msgspec
 
 from unitrack.gate.decide import MetricEvidence, decide
 from unitrack.gate.decision import ExampleTest, Look, MetricDecision, Noise, SliceDecision, Value
-from unitrack.gate.lineage import Change, Lineage
+from unitrack.gate.lineage import Change, Lineage, Side, compare
 from unitrack.gate.policy import MetricPolicy, Policy, policy_digest
 from unitrack.gate.verdict import (
     Cost,
@@ -303,6 +303,23 @@ def missing() -> Verdict:
         policy_sha256=policy_digest(policy),
         seeds=(0, 1),
         summary=("2 of 2 metrics failed: val/accuracy, val/log_loss."),
+    )
+
+
+def first() -> Verdict:
+    """The first candidate ever: nothing to compare with, decided by the gate itself."""
+    rule = MetricPolicy(name="val/accuracy", goal="maximize", margin=0.02)
+    policy = Policy(model="digits", metrics=(rule,))
+    evidence = MetricEvidence(rule=rule, seeds=(0,), candidate=(0.904,), baseline=(None,))
+    made = verdict("undecided", decide(policy, [evidence], pairs_max=5), policy=policy, seeds=(0,))
+    nobody = Side(commit="", facts=())
+    return msgspec.structs.replace(
+        made,
+        summary="There is no baseline yet: nothing was compared.",
+        policy_sha256=policy_digest(policy),
+        baseline=Subject(commit="", reference="digits@production", runs=()),
+        lineage=compare(Side(commit="c" * 40, facts=()), nobody, commits=(), files=()),
+        reproduce=f"unitrack gate --candidate {'c' * 40}",
     )
 
 

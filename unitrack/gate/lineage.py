@@ -22,6 +22,7 @@ _HARDWARE = ("cpu", "gpu_driver", "gpus", "machine")  # what moves results; memo
 _TEST_SPLITS = ("test", "eval", "evaluation", "holdout", "validation", "valid", "val", "dev")
 _MOST = 50
 _LONGEST = 200
+_NO_BASELINE = "There is no baseline to differ from."
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +138,9 @@ def compare(
         omitted=sum(cut),
         likely_cause=likely_cause(
             Sources(named=named, files=files, constants=constants), same=candidate.commit == baseline.commit
-        ),
+        )
+        if baseline.commit
+        else _NO_BASELINE,
     )
 
 

@@ -39,7 +39,9 @@ def gap_of(
         if missing:
             neither = side == "candidate" and all(value is None for value in baseline)
             hint = " The baseline did not log it either: is the name right?" if neither else ""
-            return _gap(rule, side, "missing", f"did not log it for {_seed_list(missing)}", hint)
+            # What did not log it may not have been trained, or not be there at all.
+            what = "did not log it" if side == "candidate" else "has no value"
+            return _gap(rule, side, "missing", f"{what} for {_seed_list(missing)}", hint)
         bad = [seed for seed, value in zip(seeds, values, strict=True) if not _usable(value)]
         if bad:
             return _gap(rule, side, "not_finite", f"has no finite value for {_seed_list(bad)}")
@@ -122,6 +124,7 @@ def _pairs(n: int) -> str:
 def _mean(series: Series, n: int) -> str:
     """Say the mean after n pairs: a difference, or for a limit the candidate's own."""
     mean = mean_of(series.differences[:n])
+    mean = 0.0 if abs(mean) <= series.blur else mean  # rounding is no loss to tell of
     if series.bound is None:
         return f"the mean difference is {mean:+.6g}"
     return f"the mean is {series.bound.value + series.bound.sign * mean:.6g}"

@@ -153,7 +153,7 @@ def noise_of(one: MetricDecision) -> str | None:
         parts.append(f"seeds correlate by {one.correlation:.2f}")
     if one.detectable is not None:
         parts.append(f"drops from {figure(one.detectable)} on would show")
-    if one.seeds_needed is not None:
+    if one.seeds_needed is not None and one.decision == "undecided":
         parts.append(f"about {one.seeds_needed} seeds would decide")
     return "; ".join(parts) or None
 

@@ -109,7 +109,8 @@ def _head(verdict: Verdict) -> str:
 
 
 def _subject(subject: Subject) -> str:
-    return f"{_text(subject.model or subject.reference)} (<code>{_text(short(subject.commit))}</code>)"
+    commit = f"<code>{_text(short(subject.commit))}</code>" if subject.commit else "none yet"
+    return f"{_text(subject.model or subject.reference)} ({commit})"
 
 
 def _notices(verdict: Verdict) -> str:

@@ -109,6 +109,8 @@ def _head(verdict: Verdict) -> str:
 
 def _subject(subject: Subject) -> str:
     reference = subject.model or subject.reference
+    if not subject.commit:
+        return f"{code(reference)} (none yet)"
     commit = code(short(subject.commit))
     return commit if reference.startswith(subject.commit[:7]) else f"{code(reference)} ({commit})"
 

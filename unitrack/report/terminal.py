@@ -153,7 +153,7 @@ def style_of(decision: str) -> str:
 
 
 def _subject(subject: Subject) -> str:
-    return f"{inert(subject.model or subject.reference)} ({short(subject.commit)})"
+    return f"{inert(subject.model or subject.reference)} ({short(subject.commit) or 'none yet'})"
 
 
 def _grid(verdict: Verdict) -> Grid:
