@@ -37,7 +37,12 @@ def test_digits_logs_all_that_a_reviewer_would_ask_for(example):
     assert view.status == "finished" and view.params == {"seed": 3, "epochs": 4, "hidden": 64, "learning_rate": 0.02}
     assert list(view.series("val/accuracy").steps) == [0, 1, 2, 3]
     assert [(m.name, m.kind) for m in view.media] == [("confusion", "figure")]
-    assert [(a.name, a.kind) for a in view.artifacts] == [("model.pkl", "model")]
+    made = {a.kind: a.name for a in view.artifacts}
+    assert made["model"] == "model.pkl" and made["source"] == "source/source/train.py"
+    assert {a.name for a in view.artifacts if a.kind == "dataset"} == {
+        "data/digits-train.npy",
+        "data/digits-validation.npy",
+    }
     assert {d.split for d in view.datasets} == {"train", "validation"} and all(d.digest for d in view.datasets)
 
 

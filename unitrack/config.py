@@ -26,6 +26,7 @@ from unitrack.errors import ConfigError
 
 __all__ = [
     "RUN_VARIABLES",
+    "AuditSettings",
     "BackendSettings",
     "ContainerSettings",
     "EvaluateSettings",
@@ -51,8 +52,14 @@ ExampleMetric = Literal[
 ]  # fmt: skip
 
 RequiredFact = Literal[
-    "code.commit", "data.version", "environment.image", "environment.lock", "environment.packages", "hardware", "model",
-    "params", "predictions", "seeds",
+    "code.clean", "code.commit", "data.snapshot", "data.timestamp", "data.version", "deployment.inputs",
+    "deployment.versions", "ensemble.parts", "environment.image", "environment.lock", "environment.packages",
+    "features.deterministic", "features.order", "hardware", "model", "params", "predictions", "seeds",
+    "training.determinism", "training.order",
+]  # fmt: skip
+
+CrispStep = Literal[
+    "business_understanding", "data_understanding", "data_preparation", "modeling", "evaluation", "deployment",
 ]  # fmt: skip
 
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
@@ -267,6 +274,13 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Patterns of test data kept in git: a candidate that changes one is flagged."""
 
 
+class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The section `[audit]`: what an audit can't read from runs."""
+
+    notes: Mapping[CrispStep, str] = {}
+    """What the owner has to say of the steps of CRISP-DM."""
+
+
 class _Keys(msgspec.Struct, frozen=True, kw_only=True):
     """The keys a user may set."""
 
@@ -320,6 +334,9 @@ class _Keys(msgspec.Struct, frozen=True, kw_only=True):
 
     evaluate: EvaluateSettings | None = None
     """How candidates are measured by others than themselves."""
+
+    audit: AuditSettings | None = None
+    """What an audit can't read from runs."""
 
 
 class Settings(_Keys, frozen=True, kw_only=True):

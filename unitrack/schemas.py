@@ -21,6 +21,7 @@ __all__ = ["GENERATED", "generate", "load"]
 # Schema name -> title and the type it is made from, imported only when it is generated.
 GENERATED = {
     "attestation": ("The attestation of a model by a unitrack gate", "unitrack.gate.attestation:Statement"),
+    "audit": ("The result of a unitrack audit", "unitrack.audit:Audit"),
     "event": ("One line of a unitrack journal", "unitrack.events:Known"),
     "model": ("A model of the local registry", "unitrack.registry.state:ModelFile"),
     "policy": ("The section [gate] of a unitrack settings file", "unitrack.config:GateSettings"),

@@ -32,8 +32,15 @@ def read_arguments():
 
 
 def load_data():
-    images, labels = load_digits(return_X_y=True)
-    return train_test_split(images / 16.0, labels, test_size=0.4, random_state=0, stratify=labels)
+    digits = load_digits()
+    images, labels = digits.data / 16.0, digits.target
+    return digits.feature_names, *train_test_split(images, labels, test_size=0.4, random_state=0, stratify=labels)
+
+
+def log_data(run, features, images, labels, split):
+    table = np.column_stack([images, labels])
+    about = {"timestamp": "1998-07-01", "source": "UCI, handwritten digits"}
+    run.log_dataset(table, name="digits", split=split, columns=[*features, "label"], metadata=about, keep=True)
 
 
 def evaluate(model, images, labels):
@@ -55,12 +62,12 @@ def draw_confusion(model, images, labels):
 
 def main():
     arguments = read_arguments()
-    train_images, val_images, train_labels, val_labels = load_data()
+    features, train_images, val_images, train_labels, val_labels = load_data()
     with unitrack.init("digits", config=arguments) as run:
         run.define_metric("val/accuracy", goal="maximize")
         run.define_metric("val/loss", goal="minimize", summary="min")
-        run.log_dataset(np.column_stack([train_images, train_labels]), name="digits", split="train")
-        run.log_dataset(np.column_stack([val_images, val_labels]), name="digits", split="validation")
+        log_data(run, features, train_images, train_labels, "train")
+        log_data(run, features, val_images, val_labels, "validation")
 
         model = MLPClassifier(
             (arguments.hidden,), solver="sgd", momentum=0.9, batch_size=32, alpha=1e-4,
@@ -76,7 +83,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.pkl"
             path.write_bytes(pickle.dumps(model))
-            run.log_model(path, name="model.pkl")
+            run.log_model(path, name="model.pkl", metadata={"inputs": features})
     print(f"run {run.id}: {run.path}")
 
 

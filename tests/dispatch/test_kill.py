@@ -117,7 +117,7 @@ def test_a_hundred_kills_and_a_server_that_goes_and_comes_leave_exactly_one_of_e
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     print(f"seed {SEED}")
     (tmp_path / "unitrack.toml").write_text(
-        f'capture = []\n[backends.mlflow]\ntracking_uri = "{server.uri}"\nbatch = 20\nmetrics_per_request = 15\n'
+        f'capture = []\nsystem_metrics = 0\n[backends.mlflow]\ntracking_uri = "{server.uri}"\nbatch = 20\nmetrics_per_request = 15\n'
     )
     store = tmp_path / ".unitrack"
     training = Training(store)

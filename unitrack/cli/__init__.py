@@ -35,6 +35,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("show", "Show one run."),
     ("compare", "Put runs side by side."),
     ("query", "Ask the store in SQL."),
+    ("audit", "Check which of a run's sources can be named again."),
     ("verify", "Check journals and objects against their seals."),
     ("sync", "Send runs to backends."),
     ("backends", "List backends, and make environments for their workers."),

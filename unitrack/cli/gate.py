@@ -294,7 +294,7 @@ class _Gate:
             tier=tier_between(plan.policy, course, self._settings.store),
             flags=flags_of(self._judging, self._settings, self._repository, plan, trusted=trusted),
             test_set=test_set_use(course, self.key, self._settings.store),
-            requirements=check(plan.policy.require, course.candidate, jobs, files),
+            requirements=check(plan.policy.require, course.candidate, jobs, files, baseline=course.baseline),
             evaluated_by=None if self._evaluator is None else self._evaluator.commit,
             failed_before=self._failed_before(),
             warnings=(*self._rerunner.warnings, *warned),

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from unitrack.gate.decision import MetricDecision, SliceDecision
     from unitrack.gate.verdict import Subject, Verdict
 
-__all__ = ["render"]
+__all__ = ["asset", "digest", "render", "table"]
 
 _TITLES = {"pass": "Gate passed", "fail": "Gate failed", "undecided": "Gate undecided"}
 _SIGNS = {"pass": "✓", "fail": "✕", "undecided": "?", "reported": "·"}
@@ -51,9 +51,9 @@ _UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028
 
 def render(verdict: Verdict) -> str:
     """Return the page; equal verdicts, equal text."""
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = asset("report.css"), asset("report.js")
     policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        f"default-src 'none'; style-src '{digest(style)}'; script-src '{digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     title = f"{_TITLES[verdict.outcome]}{': ' + verdict.policy.model if verdict.policy.model else ''}"
@@ -69,11 +69,13 @@ def render(verdict: Verdict) -> str:
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a file beside this module."""
     return (importlib.resources.files("unitrack.report") / "assets" / name).read_text(encoding="utf-8")
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """Return the source expression by which a policy lets exactly this text through."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
@@ -128,7 +130,7 @@ def _word(decision: str, *, waived: bool = False) -> str:
     return f'<b class="{decision}">{_SIGNS[decision]} {decision}{" (waived)" if waived else ""}</b>'
 
 
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, right: range, id: str = "") -> str:
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, right: range, id: str = "") -> str:
     """Lay out cells that are HTML already."""
 
     def row(cells: Sequence[str], tag: str, extra: str = "") -> str:
@@ -162,7 +164,7 @@ def _metrics(verdict: Verdict) -> str:
     picture = forest(ranked(verdict.metrics))
     return (
         f'<section><h2>Metrics</h2>\n<div class="scroll tall" tabindex="0" role="region" aria-label="Metrics">'
-        f"{_table(titles, rows, right=range(2, 7))}</div>\n"
+        f"{table(titles, rows, right=range(2, 7))}</div>\n"
         '<p class="soft">Differences are candidate minus baseline, turned so that + is better. '
         f"↑ more is better, ↓ less is better.</p>\n{picture}</section>"
     )
@@ -226,7 +228,7 @@ def _slices(verdict: Verdict) -> str:
         f'<select id="only"><option value="">all</option>{choices}</select>'
         '<span id="count" class="soft" role="status"></span></div>\n'
         '<div class="scroll tall" tabindex="0" role="region" aria-label="Slices">'
-        f"{_table(titles, rows, right=range(2, 8), id='slices')}</div></section>"
+        f"{table(titles, rows, right=range(2, 8), id='slices')}</div></section>"
     )
 
 
@@ -267,7 +269,7 @@ def _lineage(verdict: Verdict) -> str:
         (each.kind, _text(each.name), _text(each.baseline or "none"), _text(each.candidate or "none"))
         for each in lineage.changes
     )
-    changes = _table(("kind", "name", "baseline", "candidate"), rows, right=range(0)) if lineage.changes else ""
+    changes = table(("kind", "name", "baseline", "candidate"), rows, right=range(0)) if lineage.changes else ""
     folds = "\n".join(
         f"<details><summary>{title} ({len(items)})</summary>"
         f"{_list(f'<code>{_text(item)}</code>' for item in items)}</details>"
@@ -293,7 +295,7 @@ def _seeds(verdict: Verdict) -> str:
         if numbers
     ]
     titles = ("metric", "", *(f"seed {seed}" for seed in verdict.seeds))
-    made = _table(titles, rows, right=range(2, len(titles)))
+    made = table(titles, rows, right=range(2, len(titles)))
     return f'<section><details><summary>Values by seed</summary><div class="scroll">{made}</div></details></section>'
 
 

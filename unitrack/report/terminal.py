@@ -26,10 +26,12 @@ from unitrack.report._figures import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from unitrack.gate.decision import MetricDecision
     from unitrack.gate.verdict import Subject, Verdict
 
-__all__ = ["Grid", "Line", "blocks", "render", "style_of"]
+__all__ = ["Grid", "Line", "blocks", "plain_text", "render", "style_of"]
 
 _MOST_SLICES = 20
 _STYLES = {"pass": "green", "fail": "bold red", "undecided": "yellow", "reported": "dim"}
@@ -73,7 +75,12 @@ def blocks(verdict: Verdict) -> tuple[Line | Grid, ...]:
 
 def render(verdict: Verdict) -> str:
     """Return the same as plain text, columns aligned: what a pipe shows."""
-    return "\n".join(line for block in blocks(verdict) for line in _plain(block)) + "\n"
+    return plain_text(blocks(verdict))
+
+
+def plain_text(made: Iterable[Line | Grid]) -> str:
+    """Return blocks as text, columns aligned."""
+    return "\n".join(line for block in made for line in _plain(block)) + "\n"
 
 
 def _plain(block: Line | Grid) -> list[str]:
