@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from verdicts import HOSTILE
 
-from unitrack.report import html, markdown, summary
+from unitrack.report import html, junit, markdown, sarif, summary
 from unitrack.report._mermaid import label
 from unitrack.report.terminal import Grid, blocks, render
 
@@ -138,6 +138,13 @@ def test_a_missing_metric_is_told_by_the_values_there_are() -> None:
     report = markdown.render(verdicts.missing())
     assert "did not log it for seeds 0, 1. Baseline 0.904, 0.911; candidate -, -; margin 0.02, seeds 0, 1." in report
     assert "Difference -" not in report
+
+
+def test_a_budget_is_told_by_its_limit() -> None:
+    slow = verdicts.metric("train/seconds", "fail", goal="minimize", role="budget", margin=None, maximum=60.0)
+    made = verdicts.verdict("fail", (slow,))
+    for report in (render(made), markdown.render(made), html.render(made), junit.render(made), sarif.render(made)):
+        assert "≤ 60" in report
 
 
 def test_values_that_are_no_numbers_are_told() -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "figure",
     "inert",
     "interval",
+    "limits_of",
     "noise_of",
     "one_line",
     "ranked",
@@ -70,6 +71,14 @@ def interval(decision: MetricDecision | SliceDecision) -> str:
     if decision.lower is None or decision.upper is None:
         return "-"
     return f"{decision.lower:+.4g} to {decision.upper:+.4g}"
+
+
+def limits_of(one: MetricDecision) -> str:
+    """Return what a metric may lose, and what it may come to: `0.02`, `≤ 60`, `-` for nothing."""
+    bounds = (
+        f"{sign} {figure(bound)}" for sign, bound in (("≥", one.minimum), ("≤", one.maximum)) if bound is not None
+    )
+    return ", ".join(([] if one.margin is None else [figure(one.margin)]) + [*bounds]) or "-"
 
 
 def values(items: Sequence[Value]) -> str:
@@ -195,9 +204,9 @@ def evidence_of(verdict: Verdict, one: MetricDecision) -> str:
     """Say what a decision rests on, as a sentence of numbers: the values themselves where there is no difference."""
     if one.mean is None:
         sides = f"Baseline {values(one.baseline)}; candidate {values(one.candidate)}"
-        return f"{sides}; margin {figure(one.margin)}, {seeds_of(verdict.seeds)}."
+        return f"{sides}; margin {limits_of(one)}, {seeds_of(verdict.seeds)}."
     return (
-        f"Difference {signed(one.mean)}, 90% interval {interval(one)}, margin {figure(one.margin)}, "
+        f"Difference {signed(one.mean)}, 90% interval {interval(one)}, margin {limits_of(one)}, "
         f"{seeds_of(verdict.seeds)}."
     )
 

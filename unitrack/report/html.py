@@ -23,6 +23,7 @@ from unitrack.report._figures import (
     figure,
     inert,
     interval,
+    limits_of,
     noise_of,
     one_line,
     ranked,
@@ -155,7 +156,7 @@ def _metrics(verdict: Verdict) -> str:
             figure(one.candidate_mean),
             signed(one.mean),
             interval(one),
-            figure(one.margin),
+            limits_of(one),
             _word(one.decision, waived=bool(one.waived)),
         )
         for one in ranked(verdict.metrics)

@@ -19,6 +19,7 @@ from unitrack.report._figures import (
     figure,
     inert,
     interval,
+    limits_of,
     noise_of,
     one_line,
     ranked,
@@ -134,7 +135,7 @@ def _metrics_table(decisions: Sequence[MetricDecision]) -> Section:
             figure(one.candidate_mean),
             signed(one.mean),
             interval(one),
-            figure(one.margin),
+            limits_of(one),
             sparkline(one.differences) or "-",
             _MARKS[one.decision] + (" (waived)" if one.waived else ""),
         )

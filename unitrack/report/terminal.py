@@ -14,6 +14,7 @@ from unitrack.report._figures import (
     figure,
     inert,
     interval,
+    limits_of,
     noise_of,
     ranked,
     seeds_of,
@@ -172,7 +173,7 @@ def _grid(verdict: Verdict) -> Grid:
             figure(one.candidate_mean),
             signed(one.mean),
             interval(one),
-            figure(one.margin),
+            limits_of(one),
             sparkline(one.differences) or "-",
             f"{one.decision} (waived)" if one.waived else one.decision,
         )
