@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # a plugin that adds no command needs no click
     from unitrack.gate.decision import MetricDecision
     from unitrack.gate.verdict import Verdict
 
+from unitrack.alerts import Notifier, NotifierFactory
 from unitrack.backend import BackendFactory
 from unitrack.events import Event
 from unitrack.foreign import Reader
@@ -45,6 +46,7 @@ __all__ = [
     "HealthResult",
     "HookSpecs",
     "Notifier",
+    "NotifierFactory",
     "Processor",
     "ReportFormat",
     "hookimpl",
@@ -115,16 +117,6 @@ class HealthCheck(Protocol):
 
     def check(self) -> HealthResult:
         """Look, within a few seconds."""
-        ...
-
-
-class Notifier(Protocol):
-    """Carries alerts and verdicts to people."""
-
-    name: str
-
-    def notify(self, title: str, text: str, level: str) -> None:
-        """Deliver one message; raise RetryableError to be called again."""
         ...
 
 
@@ -329,13 +321,13 @@ class HookSpecs(Protocol):  # a Protocol, so that specifications need no body
         """
 
     @hookspec
-    def unitrack_register_notifiers(self) -> Iterable[Notifier]:
-        """Return carriers of alerts and verdicts.
+    def unitrack_register_notifiers(self) -> Iterable[NotifierFactory]:
+        """Return factories of notifiers, which carry alerts to people and are configured like backends.
 
-        Called in the dispatcher's process and by commands. An exception in `notify` is reported and the
-        message is not sent again, unless it is a RetryableError.
+        Called in workers, which deliver the alerts of runs with the retries of any backend, and by commands, which
+        deliver verdicts, drift and dead trackers. An exception in a worker is that of any backend; a command warns.
 
-        Example: `return [SlackNotifier()]`
+        Example: `return [SlackFactory()]`
         """
 
     @hookspec

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 import pluggy
 
+from unitrack.alerts import NotifierBackendFactory
 from unitrack.errors import PluginError
 from unitrack.hookspecs import HookSpecs
 
@@ -182,8 +183,9 @@ class Plugins:
         return {name: founds[0] for name, founds in claims.items() if len(founds) == 1}
 
     def backends(self) -> dict[str, BackendFactory]:
-        """Return the factories of backends by name."""
-        return self.named("backends")
+        """Return the factories of backends by name, those of notifiers among them."""
+        notifiers = self.named("notifiers").items()
+        return {**{name: NotifierBackendFactory(factory) for name, factory in notifiers}, **self.named("backends")}
 
     def backend(self, name: str) -> BackendFactory:
         """Return the factory `name`. Raises PluginError that says why there is none and what to install."""

@@ -48,6 +48,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("promote", "Let a model version take an alias, with a verdict that passed it."),
     ("report", "Write a verdict as Markdown, HTML, JUnit, SARIF and more."),
     ("ci", "Report a verdict to GitHub or GitLab."),
+    ("alert", "Tell people something through the notifiers."),
     ("plugins", "List plugins and what they add."),
     ("doctor", "Check settings, store and plugins."),
 )

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from unitrack.alerts import Message
 from unitrack.cli._output import Console, emit, note, styled, table
 from unitrack.report.terminal import Grid, blocks, style_of
 
 if TYPE_CHECKING:
     from unitrack.gate.verdict import Verdict
 
-__all__ = ["PastVerdict", "past_verdicts", "show_history", "show_verdict"]
+__all__ = ["PastVerdict", "message_of", "past_verdicts", "show_history", "show_verdict"]
 
 _LARGEST = 16 << 20  # bytes
 _NAMED = 3
@@ -63,6 +64,19 @@ class PastVerdict(msgspec.Struct, frozen=True, kw_only=True):
     failed: tuple[str, ...]
     waived: tuple[str, ...]
     seeds: tuple[int, ...]
+
+
+def message_of(verdict: Verdict, path: Path) -> Message:
+    """Return what people are told of a verdict that failed."""
+    failed = [f"{metric.name}: {metric.reason}" for metric in verdict.metrics if metric.decision == "fail"]
+    model, commit = verdict.policy.model or "the candidate", verdict.candidate.commit[:12]
+    more = [f"and {len(failed) - _NAMED} more"] if len(failed) > _NAMED else []
+    return Message(
+        title=f"{model}: {commit} is a regression" if failed else f"{model}: {commit} did not pass the gate",
+        text="\n".join([*failed[:_NAMED], *more]),
+        level="error",
+        about=f"verdict {verdict.key[:16]}: unitrack report {path}",
+    )
 
 
 def past_verdicts(store: Path, *, model: str | None = None) -> tuple[list[PastVerdict], int]:

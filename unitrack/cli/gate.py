@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from unitrack.cli import calibrate, installed_version
+from unitrack.cli._alerts import tell
 from unitrack.cli._gating import (
     Judging,
     base_ref,
@@ -27,7 +28,7 @@ from unitrack.cli._gating import (
 from unitrack.cli._output import emit, json_option, note
 from unitrack.cli._training import jobs_option, limit_of, make_executor, make_rerunner, stopped_in_order, warn_of
 from unitrack.cli._training_progress import TrainingProgress
-from unitrack.cli._verdicts import show_history, show_verdict
+from unitrack.cli._verdicts import message_of, show_history, show_verdict
 from unitrack.config import Settings, load_settings
 from unitrack.errors import ConfigError, EvidenceError
 from unitrack.files import write_atomic
@@ -316,7 +317,10 @@ def _finish(verdict: Verdict, settings: Settings, *, report: Path | None, output
     if as_json:
         warn_of(verdict.warnings)
     note(f"verdict: {path}\nreport: {report or beside}")
-    load_plugins(settings).notify("unitrack_verdict_reached", verdict=path, outcome=verdict.outcome)
+    plugins = load_plugins(settings)
+    plugins.notify("unitrack_verdict_reached", verdict=path, outcome=verdict.outcome)
+    if verdict.outcome == "fail":
+        tell(settings, plugins, message_of(verdict, path))
     click.get_current_context().exit(exit_code(verdict))
 
 

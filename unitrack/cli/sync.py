@@ -11,16 +11,19 @@ from types import FrameType
 
 import click
 
+from unitrack.alerts import Message
+from unitrack.cli._alerts import tell
 from unitrack.cli._output import Console, emit, json_option, note, styled, table
 from unitrack.cli._sync_progress import progress
 from unitrack.cli._sync_status import STYLES, folders, show_status
 from unitrack.config import BackendSettings, Settings, load_settings
-from unitrack.dispatch.dispatcher import Dispatch, SyncReport, start_background, sync
+from unitrack.dispatch import messages as dispatched
+from unitrack.dispatch.dispatcher import Dispatch, Observer, SyncReport, start_background, sync
 from unitrack.dispatch.messages import Result
 from unitrack.errors import RunNotFoundError
 from unitrack.journal import layout
 from unitrack.journal.cursor import cursor_path, cursors
-from unitrack.plugins import load_plugins
+from unitrack.plugins import Plugins, load_plugins
 
 __all__ = ["command"]
 
@@ -73,12 +76,35 @@ def command(
     )  # fmt: skip
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
+    plugins = load_plugins()
     with progress(as_json=as_json) as observe:
-        report = sync(dispatch, observe, plugins=load_plugins())
+        report = sync(dispatch, _telling(observe, settings, plugins), plugins=plugins)
+    for name, reason in report.errors.items():
+        tell(settings, plugins, _is_dead(name, settings, reason))
     _go_on_beside(report, dispatch)
     emit(report, as_json=as_json, render=lambda console: _render(report, dispatch, console))
     if not report.complete:
         click.get_current_context().exit(_REMAINS)
+
+
+def _telling(observe: Observer, settings: Settings, plugins: Plugins) -> Observer:
+    """Tell people of a tracker that a run was given up at, at once: one that serves a store never ends."""
+
+    def watch(backend: str, message: dispatched.Message) -> None:
+        observe(backend, message)
+        if isinstance(message, Result) and message.state == "failed":
+            tell(settings, plugins, _is_dead(backend, settings, message.reason or "unknown"))
+
+    return watch
+
+
+def _is_dead(backend: str, settings: Settings, reason: str) -> Message:
+    return Message(
+        title=f"unitrack can't send runs to {backend}",
+        text=f"{reason}\nNothing is lost: `unitrack sync` sends what is pending when {backend} is back.",
+        level="error",
+        about=f"project {settings.project}",
+    )
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
