@@ -16,7 +16,7 @@ from unitrack.gate.decision import ExampleTest, MetricDecision, Noise, SliceDeci
 from unitrack.gate.policy import MetricPolicy, Policy
 
 NAN = math.nan
-DIGEST = "64aa694bc80e0438badb861d2cffb2110209826f9a6fdfcecd6b389749db545f"
+DIGEST = "c54f8b7b6edb9cb43aa19f9b841918f7f6d47b62a2260760613e53606f4a4b92"
 
 
 def rule(**changes: object) -> MetricPolicy:

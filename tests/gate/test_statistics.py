@@ -191,6 +191,13 @@ def test_the_seeds_needed_are_the_fewest_that_suffice(before: int) -> None:
     assert drop(needed) <= 0.9 < drop(needed - 1)
 
 
+def test_a_power_too_near_to_one_for_scipy_is_one() -> None:
+    """Some versions of scipy return NaN for the chance of what is all but impossible."""
+    assert seeds_needed(0.01613311341, 0.02, level=0.016056, df_before=0) == 9
+    for ratio in range(1, 99, 3):
+        assert seeds_needed(1.0, ratio / math.sqrt(1000), level=0.016) is not None or ratio < 4
+
+
 def test_a_margin_no_thousand_seeds_resolve_needs_no_number() -> None:
     assert seeds_needed(1.0, 0.001, level=0.05) is None
     assert seeds_needed(1.0, 0.0, level=0.05) is None

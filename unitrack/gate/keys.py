@@ -25,7 +25,7 @@ __all__ = ["DECISIONS", "Attempt", "Attempts", "question_of", "series_of", "spen
 
 _MOST_HALVINGS = 20  # nothing real passes at a level of 5e-8, and tests lose their digits below it
 
-DECISIONS: Final = 3
+DECISIONS: Final = 4
 """Raised whenever equal evidence may be decided otherwise, so that no verdict of older rules is returned."""
 
 

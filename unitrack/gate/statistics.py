@@ -246,7 +246,10 @@ def _noncentrality(df: int, level: float) -> float:
 
 
 def _power(df: int, noncentrality: float, critical: float) -> float:
-    return 1 - float(_special().nctdtr(df, noncentrality, critical))
+    below = float(_special().nctdtr(df, noncentrality, critical))
+    if math.isnan(below):  # some versions of scipy do not know chances below 1e-80
+        return 1.0 if noncentrality > critical else 0.0
+    return 1 - below
 
 
 def require_scipy() -> None:
