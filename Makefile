@@ -24,13 +24,16 @@ COMPILE := $(LOCK)/bin/uv pip compile pyproject.toml --quiet --universal --pytho
 # Our own packages, without their requirements: those are pinned already.
 own = $(1)/bin/python $(PIP) install -qq --no-deps --no-build-isolation $(addprefix -e ./,. $(2))
 
-.PHONY: help demo test test-systems lint bench gate-bench gate-bench-real lock schemas docs clean
+.PHONY: help demo demo-ci test test-systems lint bench gate-bench gate-bench-real lock schemas docs clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(DEMO)/.ours ## Train on real data, then gate a good and a bad change (about two minutes)
 	@PATH="$(CURDIR)/$(DEMO)/bin:$$PATH" $(DEMO)/bin/python examples/digits/demo.py
+
+demo-ci: $(TEST)/.ours ## Let a good and a bad pull request face the action (needs podman or docker, and docker-registry)
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" $(TEST)/bin/python examples/ci/demo.py
 
 test: lint ## Check style, types and layers, then run every test
 	@echo "==> Tests that need the machine to themselves"

@@ -97,6 +97,22 @@ def test_an_image_changed_in_the_registry_is_no_evidence(
     assert_kept_out(gate(tmp_path, hub, engine, pushed.reference, LEVEL="0.91"), hub, "can't be had")
 
 
+def test_a_model_trained_in_a_container_is_promoted_and_the_next_change_is_held_to_it(
+    hub: FakeGitHub, engine: Engine, image: Image, tmp_path: Path
+) -> None:
+    settings = SETTINGS + CONTAINER.format(image=image.reference)
+    bench = ActionBench(tmp_path / "bench", hub, settings=settings, variables=engine.variables)
+    bench.pull_request(7, "wider", LEVEL="0.91")
+    event = bench.merge(7)
+    run = bench.runner.run(GATE.with_name("promote.yml"), event)
+    assert run.conclusion == "success", run.job.log
+    bench.git("pull", "-q", "origin", "main")
+    later = bench.runner.run(GATE, bench.pull_request(8, "back", LEVEL="0.88"))
+    assert later.conclusion == "failure"
+    assert later.job.steps["gate"].outputs["baseline"] == event.sha
+    assert "baseline seed 0: known" in later.job.log
+
+
 def test_a_tag_is_refused_at_its_line(hub: FakeGitHub, engine: Engine, image: Image, tmp_path: Path) -> None:
     run = gate(tmp_path, hub, engine, image.tagged, LEVEL="0.91")
     assert_kept_out(run, hub, "names an image that can change")

@@ -80,7 +80,7 @@ class ActionBench:
         self.git("init", "-q", "-b", "main")
         self.git("remote", "add", "origin", str(self.remote))
         self.write({"train.py": train, "unitrack.toml": settings, **(files or {})})
-        self._commit("Train")
+        self.commit("Train")
         if production:
             self._put_into_production()
         self.git("push", "-q", "origin", "main")
@@ -97,7 +97,8 @@ class ActionBench:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
 
-    def _commit(self, message: str) -> str:
+    def commit(self, message: str) -> str:
+        """Commit all that is there; return the commit."""
         self.git("add", ".")
         self.git("commit", "-qm", message)
         return self.git("rev-parse", "HEAD")
@@ -107,7 +108,7 @@ class ActionBench:
         registry.register("toy", run="first", commit=self.git("rev-parse", "HEAD"))
         registry.set_alias("toy", "staging", 1, reason="tried")
         registry.set_alias("toy", "production", 1, reason="good")
-        self._commit("Register toy:1")
+        self.commit("Register toy:1")
 
     def change(self, branch: str, files: Mapping[str, str] | None = None, **constants: str) -> str:
         """Commit a change on a branch of its own: new files, or constants of train.py set to Python texts."""
@@ -117,7 +118,7 @@ class ActionBench:
             before = next(line for line in text.splitlines() if line.startswith(f"{name} = "))
             text = text.replace(before, f"{name} = {value}")
         self.write({"train.py": text, **(files or {})})
-        made = self._commit(branch)
+        made = self.commit(branch)
         self.git("checkout", "-q", "main")
         return made
 

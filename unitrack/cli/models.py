@@ -221,11 +221,18 @@ def register_run(
         run=view.id,
         artifact=None if found is None else found.name,
         digest=None if found is None else found.digest,
-        commit=commit or view.captures.get("git", {}).get("commit"),
+        commit=commit or view.captures.get("git", {}).get("commit") or _trained_commit(store, view.id),
         metrics=_numbers(view.summary),
         description=description,
         by=by,
     )
+
+
+def _trained_commit(store: Path, run: str) -> str | None:
+    """Return the commit a job's run was trained from: a container has no git to ask."""
+    from unitrack.rerun.job import successes
+
+    return next((one.commit for one in successes(store) if one.run == run), None)
 
 
 def _settings(directory: Path | None) -> Settings:

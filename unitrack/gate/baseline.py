@@ -8,7 +8,7 @@ import msgspec
 
 from unitrack.errors import ConfigError, EvidenceError, UnitrackError, UsageError
 from unitrack.gate.engine import Contender
-from unitrack.rerun.job import JobResult
+from unitrack.rerun.job import JobResult, successes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ def recorded_runs(
     """
     if version is None:
         raise EvidenceError("recorded runs are those of a registered model: name one as the baseline, not a commit")
-    known = {result.run: result for result in _results(store)}
+    known = {result.run: result for result in successes(store)}
     try:
         view = open_run(version.run)
         whole = view.status == "finished" and not view.lost
@@ -117,15 +117,3 @@ def _readable(result: JobResult, open_run: Callable[[str], RunView]) -> bool:
         return view.status == "finished" and not view.lost and not view.damaged
     except UnitrackError:
         return False
-
-
-def _results(store: Path) -> list[JobResult]:
-    found = []
-    for path in sorted(store.glob("rerun/*/result.json")):
-        try:
-            result = msgspec.json.decode(path.read_bytes(), type=JobResult)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-            continue  # a result that can't be read is no evidence, and none of it is used
-        if result.ok:
-            found.append(result)
-    return found

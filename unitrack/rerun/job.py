@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import msgspec
 
-__all__ = ["Job", "JobResult", "fixed_environment"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Job", "JobResult", "fixed_environment", "successes"]
 
 # More than one thread adds up in an order that differs from run to run.
 _ONE_THREAD = (
@@ -66,6 +70,19 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     cached: bool = False
     image: str | None = None
     hardware: str | None = None
+
+
+def successes(store: Path) -> list[JobResult]:
+    """Return the results of jobs of this store that gave evidence; one that can't be read is none."""
+    found = []
+    for path in sorted(store.glob("rerun/*/result.json")):
+        try:
+            result = msgspec.json.decode(path.read_bytes(), type=JobResult)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+        if result.ok:
+            found.append(result)
+    return found
 
 
 def fixed_environment(seed: int, allowed: dict[str, str]) -> tuple[tuple[str, str], ...]:
