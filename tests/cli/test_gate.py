@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ from toy import DRAW, SETTINGS, commit, edit, gate, git, make_project, only_verd
 import unitrack
 from unitrack.cli import gate as gate_module
 from unitrack.cli import main
+from unitrack.gate.decision import MetricDecision
 from unitrack.gate.verdict import Cost, read_verdict
+from unitrack.hookspecs import GateFinding
 from unitrack.plugins import Plugins
 
 
@@ -48,13 +51,6 @@ def test_a_candidate_that_holds_up_passes(project: Path) -> None:
     assert str(only_verdict(project)) in done.stderr
     runs = [unitrack.get_run(run.run) for run in (*verdict.candidate.runs, *verdict.baseline.runs)]
     assert {run.captures["git"]["commit"] for run in runs} == {candidate, verdict.baseline.commit}
-
-
-def test_a_policy_that_asks_for_slices_is_refused_instead_of_half_obeyed(project: Path) -> None:
-    with Path("unitrack.toml").open("a") as file:
-        file.write('examples = "accuracy"\nslices = ["country"]\nslices_gate = true\n')
-    done = gate()
-    assert done.exit_code == 2 and "does not judge" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["terminal", "markdown", "summary", "html", "junit", "sarif", "json"])
@@ -311,6 +307,60 @@ def test_plugins_are_told_of_the_verdict(project: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(gate_module, "load_plugins", lambda settings: plugins)
     assert gate("--seeds", "1").exit_code == 0
     assert told == [(only_verdict(project), "pass")]
+
+
+class FairnessRule:
+    name = "fairness"
+
+    def __init__(self, decision: str) -> None:
+        self.decision = decision
+
+    def judge(self, decisions: Sequence[MetricDecision]) -> list[GateFinding]:
+        if self.decision == "raise":
+            raise RuntimeError("no groups")
+        return [GateFinding(name="gap", decision=self.decision, reason=f"Seen: {len(decisions)} decisions.")]  # type: ignore[arg-type]
+
+
+def bring_rule(monkeypatch: pytest.MonkeyPatch, *rules: object) -> None:
+    class Bringer:
+        @unitrack.hookimpl
+        def unitrack_register_gate_rules(self) -> list[object]:
+            if not rules:
+                raise RuntimeError("its file is gone")
+            return list(rules)
+
+    plugins = Plugins()
+    plugins.register(Bringer(), "bringer")
+    monkeypatch.setattr(gate_module, "load_plugins", lambda settings: plugins)
+
+
+@pytest.mark.parametrize(("said", "code"), [("pass", 0), ("fail", 1), ("undecided", 3), ("raise", 3)])
+def test_a_plugins_rule_judges_with_the_policy(
+    project: Path, monkeypatch: pytest.MonkeyPatch, said: str, code: int
+) -> None:
+    bring_rule(monkeypatch, FairnessRule(said))
+    done = gate("--seeds", "1")
+    assert done.exit_code == code
+    verdict = read_verdict(only_verdict(project))
+    assert verdict.metrics[-1].cause == "rule"
+    reason = "RuntimeError: no groups" if said == "raise" else "Seen: 2 decisions."
+    assert reason in verdict.metrics[-1].reason
+    assert reason in done.stdout
+    assert "fairness" in gate("--explain").stdout
+
+
+def test_a_rule_that_cannot_be_had_leaves_the_gate_undecided(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring_rule(monkeypatch)
+    assert gate("--seeds", "1").exit_code == 3
+    assert "its file is gone" in read_verdict(only_verdict(project)).metrics[-1].reason
+
+
+def test_with_another_rule_it_is_another_question(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gate("--seeds", "1").exit_code == 0
+    bring_rule(monkeypatch, FairnessRule("fail"))
+    done = gate("--seeds", "1")
+    assert done.exit_code == 1
+    assert "nothing was trained" not in done.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")

@@ -247,7 +247,7 @@ def test_a_proven_loss_whose_mean_is_within_the_margin_but_whose_bound_is_not_st
 
 
 def evidence(candidate: list[float | None], baseline: list[float | None], **fields: object) -> MetricEvidence:
-    extra = {name: fields.pop(name) for name in ("examples", "slices") if name in fields}
+    extra = {name: fields.pop(key) for key, name in (("tested", "examples"), ("parts", "slices")) if key in fields}
     return MetricEvidence(
         rule=rule(**fields), seeds=tuple(range(len(candidate))), candidate=tuple(candidate), baseline=tuple(baseline), **extra
     )  # fmt: skip
@@ -401,23 +401,87 @@ def test_an_automatic_margin_says_what_it_is_and_why() -> None:
 EXAMPLES = ExampleTest(test="mcnemar", n=500, mean=-0.2, lower=-0.25, upper=-0.15, p_fail=1e-9, lost=120, won=20)
 
 
-def part(decision: str) -> SliceDecision:
-    return SliceDecision(column="country", value="fr", size=300, decision=decision, reason="Worse here.")  # type: ignore[arg-type]
+SLICED = {"examples": "accuracy", "slices": ("country",), "slices_gate": True}
+
+
+def part(p: float = 0.5, mean: float = 0.0, *, value: str = "fr", size: int = 300, **fields: float) -> SliceDecision:
+    figures = {"lower": mean - 0.02, "upper": mean + 0.02, "candidate_mean": 0.9 + mean, "baseline_mean": 0.9, **fields}
+    return SliceDecision(
+        column="country", value=value, size=size, decision="reported", reason="", mean=mean, p_fail=p, **figures
+    )
 
 
 def test_a_test_over_examples_is_shown_and_never_overrides_the_seeds() -> None:
-    (found,) = together(evidence(shifted(0.0), BASE, examples=EXAMPLES))
+    (found,) = together(evidence(shifted(0.0), BASE, tested=EXAMPLES))
     assert (found.decision, found.examples) == ("pass", EXAMPLES)
 
 
-@pytest.mark.parametrize(("said", "decision"), [("fail", "fail"), ("undecided", "undecided"), ("reported", "pass")])
-def test_a_slice_that_gates_decides_its_metric(said: str, decision: str) -> None:
-    (found,) = together(evidence(shifted(0.0), BASE, slices=(part("pass"), part(said))))
-    assert found.decision == decision
+@pytest.mark.parametrize(
+    ("p", "mean", "decision", "words"),
+    [
+        (1e-5, -0.1, "fail", r"country = fr: The mean difference is -0.1: worse (p = 1e-05, needed"),
+        (0.02, -0.1, "undecided", "looks worse; it is not shown"),
+        (1e-5, -0.015, "pass", None),  # within the margin
+        (0.2, -0.1, "pass", None),  # no sign of a loss
+        (0.9, 0.1, "pass", None),
+    ],
+)
+def test_a_slice_that_gates_decides_its_metric(p: float, mean: float, decision: str, words: str | None) -> None:
+    slices = (part(p, mean), part(value="de"))
+    (found,) = together(evidence(shifted(0.0), BASE, parts=slices, **SLICED))
+    assert (found.decision, found.slices[0].decision) == (decision, decision)
+    assert found.slices[1].decision == "pass"
     assert found.cause == ("within_margin" if decision == "pass" else "slice")
-    assert len(found.slices) == 2
-    if decision != "pass":
-        assert "country = fr: Worse here." in found.reason
+    if words is not None:
+        assert words in found.reason
+
+
+def test_a_slice_that_does_not_gate_is_shown_with_its_share_of_false_discoveries() -> None:
+    slices = (part(0.01, -0.1), part(0.6, value="de"), part(0.04, value="it"))
+    (found,) = together(evidence(shifted(0.0), BASE, parts=slices, **{**SLICED, "slices_gate": False}))
+    assert found.decision == "pass"
+    assert [one.decision for one in found.slices] == ["reported"] * 3
+    assert [one.adjusted for one in found.slices] == pytest.approx([0.03, 0.6, 0.06])
+    assert found.slices[0].reason.startswith("It looks worse (adjusted p = 0.03). A loss of 0.12 is not ruled out.")
+
+
+def test_slices_are_judged_together_over_all_metrics_by_holms_procedure() -> None:
+    def failed(count: int, p: float) -> list[str]:
+        more = [part(0.9, value=f"v{at}") for at in range(count)]
+        one = evidence(shifted(0.0), BASE, parts=(part(p, -0.1),), **SLICED)
+        other = evidence(shifted(0.0), BASE, parts=tuple(more), name="f1", **SLICED)
+        return [str(found.decision) for found in together(one, other)]
+
+    level = 0.01 / 2 / 1.15  # half for targets; the reserve
+    assert failed(3, 0.8 * level / 1.2 / 4) == ["fail", "pass"]
+    assert failed(39, 0.8 * level / 1.2 / 4) == ["undecided", "pass"]
+
+
+def test_slices_that_gate_take_their_error_rate_from_the_metrics() -> None:
+    alone, beside = (
+        together(evidence(shifted(-0.05), BASE, parts=slices, **(SLICED if slices else {})))[0]
+        for slices in ((), (part(),))
+    )
+    assert beside.spent_fail is not None
+    assert beside.looks[-1].fail_level < alone.looks[-1].fail_level
+    assert beside.spent_fail <= 0.005
+
+
+def test_one_pair_decides_no_slice_unless_its_answers_are_equal() -> None:
+    (found,) = together(evidence([0.9], [0.9], parts=(part(1e-9, -0.2),), **SLICED), pairs_max=5)
+    assert (found.decision, found.cause) == ("undecided", "slice")
+    assert not settled([found])
+    (found,) = together(evidence([0.9], [0.9], parts=(part(1.0, lower=0.0, upper=0.0),), **SLICED), pairs_max=5)
+    assert found.decision == ("pass" if found.cause == "equal" else "undecided")
+    assert found.slices[0].decision == "pass"
+
+
+def test_a_slice_without_figures_decides_nothing_and_says_what_it_lacks() -> None:
+    small = SliceDecision(column="country", value="lu", size=12, decision="reported", reason="")
+    (found,) = together(evidence(shifted(0.0), BASE, parts=(part(), small), **SLICED))
+    assert found.slices[1].reason == "Too small to tell: 200 examples are needed."
+    assert found.slices[1].adjusted is None
+    assert found.decision == "pass"
 
 
 # -- bytes and time --------------------------------------------------------------------------------------------
@@ -432,7 +496,7 @@ def gate_of(metrics: int, slices: int = 0) -> tuple[list[MetricEvidence], dict[s
     made = [
         evidence(
             values(0.9 - 0.005 * (at % 4)), values(0.9), name=f"m{at}", role="target" if at < 2 else "guardrail",
-            slices=tuple(part("reported") for _ in range(slices)),
+            parts=tuple(part(0.001 * (1 + number), value=f"v{number}") for number in range(slices)),
         )
         for at in range(metrics)
     ]  # fmt: skip

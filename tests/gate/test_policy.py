@@ -67,6 +67,8 @@ def test_the_policy_in_words_names_every_metric_and_what_it_may_lose() -> None:
         ({"margin": "auto", "relative_margin": 0.1}, "relative_margin", "keep one of the two"),
         ({"margin": 0.1, "slices": ("country",)}, "slices", "which metric of the logged predictions"),
         ({"margin": 0.1, "slices_gate": True}, "slices_gate", "no slices"),
+        ({"minimum": 0.1, "slices": ("c",), "slices_gate": True, "examples": "f1"}, "slices_gate", "give it a margin"),
+        ({"margin": 0.1, "examples": "log_loss"}, "goal", "is one to minimize"),
     ],
 )
 def test_a_rule_that_says_nothing_or_two_things_is_refused(rule: dict[str, Any], key: str, words: str) -> None:
@@ -122,7 +124,9 @@ def test_a_policy_in_words_says_how_gaps_noise_slices_and_undecided_gates_are_ta
     words = "\n".join(in_words(make_policy(GateSettings(metrics=(rule,), undecided="block", history=0))))
     assert "an automatic margin (1% of the baseline's mean, or its noise) and not be below 0.5." in words
     assert "Here NaN is undecided, a baseline without it is only reported." in words
-    assert "Slices: country (they gate)." in words
+    assert "f1 of the predictions" in words
+    assert "Slices: country (they gate), of at least 200 examples, 30 of them positive: one that is shown" in words
+    assert "Slices that gate get the same part of that rate as the targets do." in words
     assert "The noise of earlier gates is not used." in words
     assert "An undecided gate keeps the candidate out." in words
 

@@ -113,7 +113,6 @@ def make_judging(settings: Settings, find: Callable[[], Repository], *, file: Pa
     if found.gate is None:
         raise ConfigError("there is no section [gate]: `unitrack init` shows one", file=source, key="gate")
     policy = make_policy(found.gate, source=source, sources=found.sources)
-    _refuse_examples(policy, source)
     return Judging(
         policy=policy,
         source=source,
@@ -121,17 +120,6 @@ def make_judging(settings: Settings, find: Callable[[], Repository], *, file: Pa
         ref=ref,
         file=file,
     )
-
-
-def _refuse_examples(policy: Policy, source: str) -> None:
-    """Raise ConfigError for what would be asked of logged predictions: a slice that nobody looks at must not pass."""
-    asked = [rule.name for rule in policy.metrics if rule.examples is not None or rule.slices]
-    if asked:
-        raise ConfigError(
-            f"metric {asked[0]!r} has examples or slices, which this version of the gate does not judge: take them out",
-            file=source,
-            key="gate.metrics",
-        )
 
 
 def settings_at(settings: Settings, repository: Repository, ref: str) -> tuple[Settings, str]:

@@ -26,6 +26,7 @@ from unitrack.cli._gating import (
     waived_anew,
 )
 from unitrack.cli._output import emit, json_option, note
+from unitrack.cli._rules import rules_of
 from unitrack.cli._training import jobs_option, limit_of, make_executor, make_rerunner, stopped_in_order, warn_of
 from unitrack.cli._training_progress import TrainingProgress
 from unitrack.cli._verdicts import message_of, show_history, show_verdict
@@ -110,7 +111,9 @@ def command(
     ref = policy_ref or (base_ref(os.environ) if policy_file is None else None)
     judging = make_judging(settings, lambda: find_repository(settings.root), file=policy_file, ref=ref)
     if explain:
-        emit(judging.policy, as_json=as_json, render=lambda console: console.print("\n".join(in_words(judging.policy))))
+        rules = [f"A rule of a plugin judges, too: {one}." for one in rules_of(load_plugins(settings)).sources]
+        words = "\n".join([*in_words(judging.policy), *rules])
+        emit(judging.policy, as_json=as_json, render=lambda console: console.print(words))
         return
     require_scipy()
     repository = find_repository(settings.root)
@@ -141,6 +144,7 @@ class _Gate:
         self._settings, self._judging, self._repository, self._fresh = settings, judging, repository, fresh
         self._train, self._at_a_time = settings.train, jobs
         self._rerunner: Rerunner = make_rerunner(repository, settings, fresh=fresh)
+        self._rules = rules_of(load_plugins(settings))
         self._evaluator = self._make_evaluator() if judging.evaluate.command else None
         self._attempts: Attempts | None = None
         self._attempt: Attempt | None = None
@@ -202,7 +206,7 @@ class _Gate:
         series = series_of(
             policy_digest(plan.policy),
             agreed,
-            mode=f"{plan.mode} {runs}",
+            mode=f"{plan.mode} {runs}{self._rules.identity}",
             evaluation=None if self._evaluator is None else self._evaluator.identity,
         )
         attempts = self._attempts = Attempts(self._settings.store / "gate" / "attempts", series)
@@ -299,7 +303,7 @@ class _Gate:
             evaluated_by=None if self._evaluator is None else self._evaluator.commit,
             failed_before=self._failed_before(),
             warnings=(*self._rerunner.warnings, *warned),
-            waive=waiving,
+            waive=lambda decisions: waiving(self._rules.judge(decisions)),
         )
 
 

@@ -14,8 +14,11 @@ import msgspec
 from unitrack.errors import UnitrackError
 from unitrack.gate import waivers
 from unitrack.gate.decide import MetricEvidence, decide
+from unitrack.gate.example_metrics import METRICS
+from unitrack.gate.examples import mcnemar
 from unitrack.gate.keys import spent
 from unitrack.gate.policy import policy_digest
+from unitrack.gate.reasons import Finding
 from unitrack.gate.rules import is_rule
 from unitrack.gate.verdict import blocks_of, outcome_of
 from unitrack.model import restore
@@ -23,12 +26,14 @@ from unitrack.model import restore
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unitrack.gate.decision import MetricDecision, Value
+    from unitrack.gate.decision import MetricDecision, SliceDecision, Value
+    from unitrack.gate.policy import MetricPolicy
     from unitrack.gate.verdict import Subject, Verdict
 
 __all__ = ["contradiction_in"]
 
-# A reason may name what a verdict does not hold; a waiver comes after the decision.
+# A reason may name what a verdict does not hold; a waiver comes after the decision. What examples told is checked
+# by itself: predictions are not in a verdict, so their tests can't be made again from it (promotion does, from runs).
 _NOT_COMPARED = {"reason", "waived", "noise", "examples", "slices"}
 _TOLERANCE = 1e-8  # other builds of scipy differ in the last digits
 
@@ -45,6 +50,7 @@ def _contradictions(verdict: Verdict) -> Iterator[str]:
     yield from _about_policy(verdict)
     yield from _about_runs(verdict)
     yield from _about_numbers(verdict)
+    yield from _about_examples(verdict)
     yield from _about_waivers(verdict)
     if [one.name for one in verdict.requirements] != list(verdict.policy.require):
         yield "its requirements are not those of its policy"
@@ -116,6 +122,7 @@ def _about_numbers(verdict: Verdict) -> Iterator[str]:
             baseline=_values(one.baseline),
             examples=one.examples,
             slices=one.slices,
+            unfit=_unfit(one),
         )
         for rule, one in zip(verdict.policy.metrics, _measured(verdict), strict=True)
     ]
@@ -130,6 +137,8 @@ def _about_numbers(verdict: Verdict) -> Iterator[str]:
         field = _differing(said, found)
         if field is not None:
             yield f"{said.name}: its {field} does not come of its values"
+        if not _alike(_bare(said.slices), _bare(found.slices)):
+            yield f"{said.name}: what it says of slices does not come of their figures"
 
 
 def _values(values: tuple[Value, ...]) -> tuple[float | None, ...]:
@@ -165,6 +174,76 @@ def _alike(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, (int, float)):
         return math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=1e-300)
     return bool(one == other)
+
+
+def _unfit(said: MetricDecision) -> Finding | None:
+    """Return why examples could not be compared: it can only be taken as said, and never lets anything pass."""
+    if said.cause != "examples":
+        return None
+    failed = said.decision == "fail"
+    return Finding(decision="fail" if failed else "undecided", cause="examples", reason=said.reason)
+
+
+def _bare(slices: tuple[SliceDecision, ...]) -> tuple[SliceDecision, ...]:
+    return tuple(msgspec.structs.replace(one, reason="") for one in slices)
+
+
+def _about_examples(verdict: Verdict) -> Iterator[str]:
+    """Check that a test of examples, and each slice, fits the rest: that it is there, and its sums."""
+    for rule, one in zip(verdict.policy.metrics, _measured(verdict), strict=True):
+        if rule.examples is None:
+            if one.examples is not None or one.slices:
+                yield f"{one.name}: it tells of examples, its policy asks for none"
+        elif one.cause != "examples" and one.differences:
+            yield from _about_predictions(rule, one)
+
+
+def _about_predictions(rule: MetricPolicy, one: MetricDecision) -> Iterator[str]:
+    test, sign = one.examples, 1.0 if rule.goal == "maximize" else -1.0
+    if test is None:
+        yield f"{one.name}: the test of its examples is not there"
+        return
+    if not (test.lower <= test.mean <= test.upper and 0 <= test.p_fail <= 1 and test.n > 0):
+        yield f"{one.name}: the test of its examples is none"
+    if one.mean is None or not _near(test.mean, one.mean, one.candidate_mean, one.baseline_mean):
+        yield f"{one.name}: the test of its examples is of another difference"
+    if len(one.differences) == 1 and None not in (test.lost, test.won) and test.p_fail < 1:
+        p = mcnemar(test.lost or 0, test.won or 0)
+        if not math.isclose(p, test.p_fail, rel_tol=_TOLERANCE):
+            yield f"{one.name}: its p does not come of the examples won and lost"
+    names = [(each.column, each.value) for each in one.slices]
+    if len(set(names)) != len(names) or {column for column, _ in names} - set(rule.slices):
+        yield f"{one.name}: its slices are not those of its policy, each once"
+    if (
+        rule.gates
+        and rule.slices_gate
+        and {each.column for each in one.slices if each.p_fail is not None} != set(rule.slices)
+    ):
+        yield f"{one.name}: a column that decides has no slice with figures"
+    for each in one.slices:
+        if not _adds_up(rule, each, sign):
+            yield f"{one.name}: the figures of slice {each.column!r:.60} = {each.value!r:.60} don't fit together"
+
+
+def _adds_up(rule: MetricPolicy, one: SliceDecision, sign: float) -> bool:
+    figures = (one.candidate_mean, one.baseline_mean, one.mean, one.lower, one.upper, one.p_fail)
+    if one.p_fail is None:
+        may_lack = rule.examples is not None and METRICS[rule.examples].of == "positives"
+        return not any(figure is not None for figure in figures) and (may_lack or one.size < rule.smallest_slice)
+    if any(figure is None for figure in figures) or one.size < rule.smallest_slice:
+        return False
+    mean, lower, upper = one.mean or 0.0, one.lower or 0.0, one.upper or 0.0
+    difference = sign * ((one.candidate_mean or 0.0) - (one.baseline_mean or 0.0))
+    return (
+        lower <= mean <= upper
+        and 0 <= one.p_fail <= 1
+        and _near(mean, difference, one.candidate_mean, one.baseline_mean)
+    )
+
+
+def _near(one: float, other: float, *sides: float | None) -> bool:
+    """Compare two differences; each side was rounded to ten digits."""
+    return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-8 * max(abs(side or 0.0) for side in sides))
 
 
 def _about_waivers(verdict: Verdict) -> Iterator[str]:

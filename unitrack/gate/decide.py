@@ -11,6 +11,7 @@ from unitrack.gate.decision import Decision, ExampleTest, MetricDecision, Noise,
 from unitrack.gate.looks import Bound, Family, Rates, Series, Track, follow
 from unitrack.gate.policy import Margin, MetricPolicy, Policy, margin_of
 from unitrack.gate.reasons import Finding, detectable_of, gap_of, judged, needed_of, new_of, of_slices, reported_of
+from unitrack.gate.slices import SliceCase, judge_slices, slices_gate
 from unitrack.gate.statistics import correlation_of, is_fine, mean_of, resolution, rounded
 from unitrack.model import metric_value
 
@@ -29,7 +30,8 @@ class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured for one metric: a value for each seed on both sides, None where it was not logged.
 
     Seeds are in the order in which they were trained. `examples` and `slices` are what the logged predictions
-    of these seeds tell.
+    of these seeds tell; slices have their figures, and are judged here. `unfit` says why predictions of both sides
+    can't be compared, `notes` why a side has no value.
     """
 
     rule: MetricPolicy
@@ -38,6 +40,8 @@ class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True):
     baseline: tuple[float | None, ...]
     examples: ExampleTest | None = None
     slices: tuple[SliceDecision, ...] = ()
+    unfit: Finding | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
@@ -61,9 +65,11 @@ def decide(
     of a pair differ) no metric passes.
     """
     n_max = max([pairs_max or 1, *(len(one.seeds) for one in evidence)])
-    rates = Rates(n_max=n_max, pass_level=policy.pass_level, fail_level=policy.fail_level)
+    share = _share_of_slices(policy)
+    rates = Rates(n_max=n_max, pass_level=policy.pass_level, fail_level=policy.fail_level * (1 - share))
     compared = _compared(evidence)
     cases = [_case(one, noise.get(one.rule.name), n_max, compared=compared) for one in evidence]
+    cases = _with_slices(cases, msgspec.structs.replace(rates, fail_level=policy.fail_level * share))
     series = [msgspec.structs.replace(each, metric=at) for at, case in enumerate(cases) for each in case.series]
     tracks = follow(series, rates, whole=all(case.finding is None for case in cases))
     by_metric: list[list[Track]] = [[] for _ in cases]
@@ -98,6 +104,29 @@ def overall(decisions: Sequence[MetricDecision]) -> Outcome:
     return "pass" if found - {"reported"} == {"pass"} else "undecided"
 
 
+def _share_of_slices(policy: Policy) -> float:
+    """Return the share of the rate for false fails that slices get: as much as targets, or guardrails, get."""
+    families = {_family(rule) for rule in policy.metrics} - {None}
+    return 1 / (len(families) + 1) if any(map(slices_gate, policy.metrics)) else 0.0
+
+
+def _with_slices(cases: Sequence[_Case], rates: Rates) -> list[_Case]:
+    """Return the cases with their slices judged, all of the gate together."""
+    asked = [
+        SliceCase(
+            rule=case.evidence.rule,
+            margin=case.margin.value if case.margin else None,
+            slices=case.evidence.slices,
+        )
+        for case in cases
+    ]
+    found = judge_slices(asked, rates, max((len(case.evidence.seeds) for case in cases), default=0))
+    return [
+        msgspec.structs.replace(case, evidence=msgspec.structs.replace(case.evidence, slices=slices))
+        for case, slices in zip(cases, found, strict=True)
+    ]
+
+
 # -- from evidence to series ---------------------------------------------------------------------
 
 
@@ -124,8 +153,10 @@ def _case(evidence: MetricEvidence, noise: Noise | None, n_max: int, *, compared
     own = gap_of(rule, evidence.seeds, candidate, candidate if alone else baseline)
     if alone and own is None and (rule.compares or rule.minimum is rule.maximum is None):
         own = new_of(rule)
+    own = evidence.unfit if own is None else own
     if own is not None:
-        return _Case(evidence=evidence, finding=own)
+        noted = msgspec.structs.replace(own, reason=" ".join([own.reason, *evidence.notes]))
+        return _Case(evidence=evidence, finding=noted)
     ours, theirs = _numbers(candidate), _numbers(baseline)
     made = [] if alone else [_against_baseline(rule, ours, theirs, noise, n_max)]
     equal = made[0].equal if made else 0

@@ -33,6 +33,7 @@ Cause = Literal[
     "no_margin",
     "out_of_bounds",
     "slice",
+    "examples",
     "rule",
     "new_metric",
     "candidate_missing",

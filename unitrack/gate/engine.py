@@ -18,6 +18,7 @@ from unitrack.gate.flags import test_data_flags
 from unitrack.gate.keys import spent
 from unitrack.gate.lineage import Facts, Side, compare, facts_of, hardware_difference, test_data_of
 from unitrack.gate.policy import Policy, policy_digest
+from unitrack.gate.predictions import Examples
 from unitrack.gate.statistics import require_scipy
 from unitrack.gate.verdict import (
     Cost,
@@ -126,6 +127,7 @@ class Course(msgspec.Struct, kw_only=True):
     decisions: tuple[MetricDecision, ...] = ()
     warnings: list[str] = []
     stopped: str | None = None
+    examples: Examples = msgspec.field(default_factory=Examples)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -166,6 +168,8 @@ def pursue(
             close()
     if not course.pairs:
         raise EvidenceError(f"nothing was judged: {course.stopped or 'no pair was trained'}")
+    if any(rule.examples is not None for rule in plan.policy.metrics):
+        _decide(plan, course, measured=measure is not None, whole=True)
     return course
 
 
@@ -211,16 +215,17 @@ class _Reading(msgspec.Struct, frozen=True):
             course.measured[side][seed] = self.measure(result.run, seed)
 
 
-def _decide(plan: Plan, course: Course, *, measured: bool) -> None:
+def _decide(plan: Plan, course: Course, *, measured: bool, whole: bool = False) -> None:
+    """Decide from all pairs so far; what is only shown of examples is worked out when the gate is `whole`."""
     course.sides = (
         Side(commit=plan.candidate.commit, facts=_facts(course, "candidate")),
         Side(commit=plan.baseline.commit, facts=_facts(course, "baseline")),
     )
     unlike = hardware_difference(*course.sides, images=plan.mode == "recorded")
     policy = spent(plan.policy, plan.attempt)
-    own = _evidence(policy, course.seeds, course.candidate, course.baseline)
+    own = _evidence(policy, course, course.candidate, course.baseline, whole=whole)
     if measured:
-        theirs = _evidence(policy, course.seeds, course.measured["candidate"], course.measured["baseline"])
+        theirs = _evidence(policy, course, course.measured["candidate"], course.measured["baseline"], whole=whole)
         # Time, memory and size are the training's own; everything else only others may say.
         own = [
             mine if mine.rule.role in ("budget", "report") and mine.candidate[0] is not None else its
@@ -229,9 +234,10 @@ def _decide(plan: Plan, course: Course, *, measured: bool) -> None:
     course.decisions = decide(policy, own, pairs_max=len(plan.seeds), noise=plan.noise, unlike_hardware=unlike)
 
 
-def _evidence(policy: Policy, seeds: Sequence[int], candidate: Views, baseline: Views) -> list[Any]:
+def _evidence(policy: Policy, course: Course, candidate: Views, baseline: Views, *, whole: bool) -> list[Any]:
     nothing = cast("RunView", _NoRun())
-    return list(gather(policy, seeds, candidate, {seed: baseline.get(seed, nothing) for seed in seeds}))
+    theirs = {seed: baseline.get(seed, nothing) for seed in course.seeds}
+    return list(gather(policy, course.seeds, candidate, theirs, examples=course.examples, whole=whole))
 
 
 class _NoRun:

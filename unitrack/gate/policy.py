@@ -14,6 +14,7 @@ import msgspec
 
 from unitrack.config import ExampleMetric, Goal, RequiredFact, Role, RunSummary
 from unitrack.errors import ConfigError
+from unitrack.gate.example_metrics import METRICS
 
 if TYPE_CHECKING:
     from unitrack.config import GateSettings, MetricRule
@@ -168,6 +169,11 @@ def _rule_fault(rule: MetricRule) -> tuple[str, str] | None:
         return "slices", "has slices, and `examples` does not say which metric of the logged predictions they show"
     if rule.slices_gate and not rule.slices:
         return "slices_gate", "has slices_gate and no slices: name the columns"
+    if rule.slices_gate and (rule.role == "report" or rule.margin is rule.relative_margin is None):
+        return "slices_gate", "has slices_gate, and nothing that a slice could lose: give it a margin and another role"
+    if rule.examples is not None and METRICS[rule.examples].goal != rule.goal:
+        goal = METRICS[rule.examples].goal
+        return "goal", f"has the goal {rule.goal}, and {rule.examples} of the predictions is one to {goal}"
     return None
 
 
@@ -229,17 +235,48 @@ def _rule_in_words(policy: Policy) -> list[str]:
         if policy.history
         else "The noise of earlier gates is not used."
     )
+    shared = any(metric.slices_gate for metric in policy.metrics)
+    sliced = ["Slices that gate get the same part of that rate as the targets do."] if shared else []
     blocked = "keeps the candidate out" if policy.undecided == "block" else "does not keep the candidate out"
-    return [how, rule, past, f"An undecided gate {blocked}. One failed metric fails the gate."]
+    return [how, rule, *sliced, past, f"An undecided gate {blocked}. One failed metric fails the gate."]
 
 
 def _sentence(rule: MetricPolicy) -> str:
     direction = "higher is better" if rule.goal == "maximize" else "lower is better"
-    slices = f" Slices: {', '.join(rule.slices)}{' (they gate)' if rule.slices_gate else ''}." if rule.slices else ""
+    told = f"{_examples(rule)}{_slices(rule)}"
     if not rule.gates:
-        return f"{rule.name} ({direction}) is reported and never decides.{slices}"
-    limits = " and ".join(_limits(rule))
-    return f"{rule.name} ({rule.role}, {rule.summary} value, {direction}) may {limits}.{_gaps(rule)}{slices}"
+        return f"{rule.name} ({direction}) is reported and never decides.{told}"
+    limits, value = " and ".join(_limits(rule)), f"{rule.summary} value"
+    value = value if rule.examples is None else f"{rule.examples} of the predictions"
+    return f"{rule.name} ({rule.role}, {value}, {direction}) may {limits}.{_gaps(rule)}{told}"
+
+
+_TESTS = {"accuracy": "McNemar's exact test", "roc_auc": "DeLong's test"}
+
+
+def _examples(rule: MetricPolicy) -> str:
+    if rule.examples is None:
+        return ""
+    test = _TESTS.get(rule.examples, "a paired bootstrap of examples (BCa)")
+    return (
+        f" It is worked out from the predictions logged as {rule.predictions!r}, which both sides must have made of "
+        f"the same examples with the same labels; {test} is shown beside the test over seeds."
+    )
+
+
+def _slices(rule: MetricPolicy) -> str:
+    if not rule.slices:
+        return ""
+    least = f"{rule.smallest_slice:,} examples"
+    if rule.examples is not None and METRICS[rule.examples].of == "positives":
+        least += f", {rule.smallest_positives:,} of them positive"
+    if not rule.slices_gate:
+        return f" Slices: {', '.join(rule.slices)}, of at least {least}: reported, with Benjamini and Hochberg's p."
+    return (
+        f" Slices: {', '.join(rule.slices)} (they gate), of at least {least}: one that is shown to be worse (Holm's "
+        "procedure over all slices that gate) and lost more than the margin fails the metric, one that only looks "
+        "that way leaves it undecided."
+    )
 
 
 def _limits(rule: MetricPolicy) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from unitrack.gate.evidence import value_of
+from unitrack.gate.rules import is_rule
 from unitrack.gate.waivers import WaiverRecord, public
 from unitrack.model import metric_value
 
@@ -160,7 +161,8 @@ def _about_holder(claim: Claim) -> Iterator[str]:
 def contradicted_evidence(verdict: Verdict, open_run: Callable[[str], RunView | None]) -> tuple[list[str], list[str]]:
     """Read the runs behind a verdict again; return where they say something else, and the runs that are not there.
 
-    `open_run` returns None for a run that is not in the store. Metrics of single examples are not computed again.
+    `open_run` returns None for a run that is not in the store.
+    Metrics of examples are worked out again from the predictions; the tests of both sides together are not.
     """
     wrong, absent = list[str](), list[str]()
     for side, subject in (("candidate", verdict.candidate), ("baseline", verdict.baseline)):
@@ -182,9 +184,8 @@ def _about_commit(side: str, subject: Subject, view: RunView) -> Iterator[str]:
 
 
 def _about_values(verdict: Verdict, side: str, at: int, own: RunView, judged: RunView | None) -> Iterator[str]:
-    for rule, metric in zip(verdict.policy.metrics, verdict.metrics, strict=True):
-        if rule.examples is not None:
-            continue
+    measured = [metric for metric in verdict.metrics if not is_rule(metric)]
+    for rule, metric in zip(verdict.policy.metrics, measured, strict=True):
         found = value_of(_measuring(rule, own, judged), rule)
         said = getattr(metric, side)[at]
         if said != (None if found is None else metric_value(found)):
@@ -195,7 +196,7 @@ def _measuring(rule: MetricPolicy, own: RunView, judged: RunView | None) -> RunV
     """Return the run whose word counts: time, memory and size are the training's own to tell."""
     if judged is None:
         return own
-    tells = rule.name in own.metrics or rule.name in own.summary
+    tells = value_of(own, rule) is not None
     return own if rule.role in ("budget", "report") and tells else judged
 
 

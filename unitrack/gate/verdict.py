@@ -48,7 +48,7 @@ SCHEMA_VERSION: Final = 2
 Tier = Literal["bit_equal", "within_1e-6", "statistically_equal", "not_reproduced"]
 """How well training reproduces: what two trainings of one commit and seed had in common."""
 
-_BEYOND_MORE_SEEDS = {"baseline_missing", "baseline_not_finite", "new_metric", "unlike_hardware"}
+_BEYOND_MORE_SEEDS = {"baseline_missing", "baseline_not_finite", "new_metric", "unlike_hardware", "examples"}
 _LARGEST = 16 << 20  # bytes; a verdict may come from a stranger's pull request
 
 

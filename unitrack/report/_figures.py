@@ -202,6 +202,8 @@ def cause_of(verdict: Verdict) -> str:
 
 def evidence_of(verdict: Verdict, one: MetricDecision) -> str:
     """Say what a decision rests on, as a sentence of numbers: the values themselves where there is no difference."""
+    if one.cause == "rule":  # which has said all it knows
+        return f"{seeds_of(verdict.seeds).capitalize()}."
     if one.mean is None:
         sides = f"Baseline {values(one.baseline)}; candidate {values(one.candidate)}"
         return f"{sides}; margin {limits_of(one)}, {seeds_of(verdict.seeds)}."
@@ -213,7 +215,11 @@ def evidence_of(verdict: Verdict, one: MetricDecision) -> str:
 
 def failure(verdict: Verdict, one: MetricDecision) -> str:
     """Say all that a reader of a failed metric needs, as plain lines."""
-    sides = () if one.mean is None else (f"baseline {values(one.baseline)}", f"candidate {values(one.candidate)}")
+    sides = (
+        ()
+        if one.mean is None or one.cause == "rule"
+        else (f"baseline {values(one.baseline)}", f"candidate {values(one.candidate)}")
+    )
     return "\n".join(
         (
             f"{one_line(one.name)}: {one_line(one.reason, 1000)}",
