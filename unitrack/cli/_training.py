@@ -13,6 +13,7 @@ import click
 
 from unitrack.capture.hardware import HardwareCollector
 from unitrack.cli._output import note, text_of
+from unitrack.cli._watch import watched_over
 from unitrack.errors import PluginError
 from unitrack.plugins import load_plugins
 from unitrack.reader import get_run
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["jobs_option", "limit_of", "make_executor", "make_rerunner", "stopped_in_order", "warn_of"]
 
+_WATCHED = "unitrack.cli._training.watched"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -58,7 +60,14 @@ def make_executor(settings: Settings) -> Executor:
 
 
 def make_rerunner(repository: Repository, settings: Settings, *, fresh: bool) -> Rerunner:
-    """Return what trains commits of this project, with the executor of its settings."""
+    """Return what trains commits of this project, with the executor of its settings.
+
+    From here to the end of the command it is watched over: if it is killed, nothing of it is left.
+    """
+    context = click.get_current_context()
+    if _WATCHED not in context.meta:
+        context.meta[_WATCHED] = True
+        context.with_resource(watched_over(settings))
     return Rerunner(
         repository=repository,
         settings=settings,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Rerunner", "choose_seeds", "log_tail"]
 
 _TAIL_BYTES = 16 * 1024
+_HALVES = ("gate/*/.*.tmp", "rerun/*/.*.tmp", "rerun/core/.making-*", "runs/.*.carried")
+_HALF_AGE = 600.0  # seconds
 
 
 class Rerunner:
@@ -58,6 +62,7 @@ class Rerunner:
         self._allowed = {name: environ[name] for name in self._train.env if name in environ}
         self._fresh = fresh
         sweep_checkouts(repository)
+        _sweep_halves(self.store)
         self._fingerprint = executor.fingerprint()
         self._inputs = pin_inputs(repository, self._root, self._train.inputs)
         self._input_paths = tuple(dict.fromkeys((self._root / name).absolute() for name in self._train.inputs))
@@ -247,6 +252,16 @@ def _first_warnings(repository: Repository, store: Path, train: TrainSettings) -
     if not any("{seed}" in part for part in train.command):
         found.append("[train].command has no {seed}: unless the training reads UNITRACK_SEED, all seeds are alike")
     return found
+
+
+def _sweep_halves(store: Path) -> None:
+    """Remove files that a killed process had begun to write; nobody takes so long to finish one."""
+    for pattern in _HALVES:
+        for path in store.glob(pattern):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime < _HALF_AGE:
+                    continue
+                path.unlink() if path.is_file() else shutil.rmtree(path)
 
 
 def _code_words(code: int | None) -> str:

@@ -202,7 +202,7 @@ def test_a_container_that_somebody_removes_is_no_evidence(
     executor: ContainerExecutor, engine: Engine, tmp_path: Path
 ) -> None:
     place = place_in(tmp_path, "import time; time.sleep(60)")
-    executor.fingerprint()  # which runs a container, too
+    executor.prepare()  # which runs a container, too
     ended: list[Exit] = []
     thread = threading.Thread(target=lambda: ended.append(executor.run(job("python", "train.py"), place)))
     thread.start()
@@ -227,7 +227,7 @@ def test_a_tag_is_refused_and_a_missing_image_is_no_evidence(engine: Engine, ima
         make(engine, image.tagged, tmp_path)
     wrong = image.reference.replace(image.digest, f"sha256:{'0' * 64}")
     with pytest.raises(EvidenceError, match=f"{wrong} can't be had"):
-        make(engine, wrong, tmp_path).fingerprint()
+        make(engine, wrong, tmp_path).prepare()
 
 
 def test_an_image_that_was_changed_in_the_registry_is_refused(
@@ -242,7 +242,7 @@ def test_an_image_that_was_changed_in_the_registry_is_refused(
     }
     kept.write_bytes(kept.read_bytes().replace(b"as it was", b"as it is!"))
     with pytest.raises(EvidenceError, match="can't be had"):
-        make(engine, pushed.reference, tmp_path).fingerprint()
+        make(engine, pushed.reference, tmp_path).prepare()
 
 
 def test_the_fingerprint_is_the_image_and_the_class_of_the_machine(executor: ContainerExecutor, image: Image) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from unitrack.errors import ConfigError, EvidenceError
+from unitrack.files import write_atomic
 from unitrack.journal import layout
 from unitrack.rerun.executors import Exit, Place
 from unitrack.rerun.executors.carry import carry_run
@@ -78,17 +79,21 @@ class ContainerExecutor:
         return self._settings.image.rpartition("@")[2]
 
     def fingerprint(self) -> str:
-        """Return the image's digest and the class of this machine. Pulls the image if it isn't here."""
+        """Return the image's digest and the class of this machine, without asking the engine."""
+        return f"image {self.digest} on {hardware_class()}"
+
+    def prepare(self) -> None:
+        """Have the image here and know its Python; the first job does it if nobody did. Raises EvidenceError."""
         with self._lock:
             if self._python is None:
                 self._engine.require_image(self._settings.image)
-                self._python = self._probe()
-                self._core = core_folders(self._python, self._scratch / "core")
-        return f"image {self.digest} on {hardware_class()}"
+                python = self._known_python() or self._probe()
+                self._core = core_folders(python, self._scratch / "core")
+                self._python = python
 
     def run(self, job: Job, place: Place) -> Exit:
         """Run the command in a new container; its output goes to the log, its run to the store."""
-        self.fingerprint()
+        self.prepare()
         staged = self._stage(place)
         name = self._free_name(job.key)
         try:
@@ -241,6 +246,15 @@ class ContainerExecutor:
     def _free_name(self, key: str) -> str:
         return f"unitrack-{key[:12]}-{os.getpid()}-{self._count}-{os.urandom(3).hex()}"
 
+    def _known_python(self) -> ImagePython | None:
+        """Return what an earlier probe found: an image of one digest never changes."""
+        with suppress(OSError, msgspec.MsgspecError):
+            return msgspec.json.decode(self._probed().read_bytes(), type=ImagePython)
+        return None
+
+    def _probed(self) -> Path:
+        return self._scratch / "images" / f"{self.digest.replace(':', '-')}.json"
+
     def _probe(self) -> ImagePython:
         """Ask the image's Python what it is and has."""
         name = self._free_name("probe")
@@ -249,12 +263,15 @@ class ContainerExecutor:
                 "run", "--name", name, "--label", f"{OWNER}={owner_token()}", *self._limits(),
                 "--entrypoint", "python3", self._settings.image, "-c", PROBE,
             )  # fmt: skip
-            return msgspec.json.decode(done.stdout.strip().encode(), type=ImagePython)
+            found = msgspec.json.decode(done.stdout.strip().encode(), type=ImagePython)
         except msgspec.MsgspecError:
             words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["it printed nothing"]
             raise EvidenceError(f"the image {self._settings.image} has no python3 that starts: {words[0]}") from None
         finally:
             self._engine.remove(name)
+        self._probed().parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(self._probed(), msgspec.json.encode(found), durable=False)
+        return found
 
     def _sweep(self) -> None:
         self._engine.sweep()
