@@ -1,4 +1,4 @@
-# Three commands need nothing but python3 (with pip and venv), git and make: `make demo`, `make test`, `make test-systems`.
+# `make demo`, `make test`, `make test-systems` and `make test-frameworks` need nothing but python3 (with pip and venv), git and make.
 # Each keeps an environment of its own, pinned by hash in constraints/, and installs it once.
 
 SHELL := /bin/bash
@@ -14,6 +14,7 @@ TEST := .venv
 DEMO := .venv-demo
 BENCH := .venv-bench
 SYSTEMS := .venv-systems
+FRAMEWORKS := .venv-frameworks
 LOCK := .venv-lock
 
 LINTED := unitrack tests conftest.py docs examples $(wildcard benchmarks) $(wildcard plugins)
@@ -24,7 +25,7 @@ COMPILE := $(LOCK)/bin/uv pip compile pyproject.toml --quiet --universal --pytho
 # Our own packages, without their requirements: those are pinned already.
 own = $(1)/bin/python $(PIP) install -qq --no-deps --no-build-isolation $(addprefix -e ./,. $(2))
 
-.PHONY: help demo demo-ci test test-systems lint bench gate-bench gate-bench-real lock schemas docs clean
+.PHONY: help demo demo-ci test test-systems test-frameworks lint bench gate-bench gate-bench-real lock schemas docs clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +45,9 @@ test: lint ## Check style, types and layers, then run every test
 # Its folders are named by plugins/*/tests/systems and tests/systems, which `make test` passes by.
 test-systems: $(SYSTEMS)/.ours ## Run DVC, Feast, Metaflow, MLflow Projects and Pachyderm's client for real (900 MB of packages)
 	@$(SYSTEMS)/bin/pytest --quiet --numprocesses $(JOBS) --dist loadfile $(wildcard tests/systems plugins/*/tests/systems)
+
+test-frameworks: $(FRAMEWORKS)/.ours ## Train with Lightning, Transformers, Accelerate, Keras, XGBoost and LightGBM for real (6 GB of packages)
+	@$(FRAMEWORKS)/bin/pytest --quiet --numprocesses $(JOBS) --dist loadfile $(wildcard plugins/*/tests/frameworks)
 
 lint: $(TEST)/.ours ## Check style, types and layers
 	@echo "==> Style"
@@ -70,6 +74,7 @@ lock: $(LOCK)/.ready ## Pin what pyproject.toml asks for, for Python 3.10 and la
 	$(COMPILE) --group demo --extra gate --extra query -c constraints/test.txt -o constraints/demo.txt
 	$(COMPILE) --group bench -o constraints/bench.txt
 	$(COMPILE) --group systems -o constraints/systems.txt
+	$(COMPILE) --group frameworks -o constraints/frameworks.txt
 	$(COMPILE) --group build --extra gate -c constraints/test.txt -o constraints/action.txt
 
 schemas: $(TEST)/.ours ## Make the schemas from the types
@@ -80,7 +85,7 @@ docs: $(TEST)/.ours ## Make docs/commands.md from the commands' help
 	@$(TEST)/bin/python docs/make_compat.py
 
 clean: ## Remove the environments and what tools left behind
-	rm -rf $(TEST) $(DEMO) $(BENCH) $(SYSTEMS) $(LOCK) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \
+	rm -rf $(TEST) $(DEMO) $(BENCH) $(SYSTEMS) $(FRAMEWORKS) $(LOCK) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \
 		.hypothesis
 
 # An environment is new when its constraint file changes, our packages when a pyproject.toml does.
@@ -88,6 +93,7 @@ $(TEST)/.packages: constraints/test.txt
 $(DEMO)/.packages: constraints/demo.txt
 $(BENCH)/.packages: constraints/bench.txt
 $(SYSTEMS)/.packages: constraints/systems.txt
+$(FRAMEWORKS)/.packages: constraints/frameworks.txt
 
 %/.packages:
 	@echo "==> Installing into $* (once; a minute or two)"
@@ -109,6 +115,10 @@ $(BENCH)/.ours: $(BENCH)/.packages pyproject.toml $(addsuffix /pyproject.toml,$(
 
 $(SYSTEMS)/.ours: $(SYSTEMS)/.packages pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 	@$(call own,$(SYSTEMS),$(PLUGINS))
+	@touch $@
+
+$(FRAMEWORKS)/.ours: $(FRAMEWORKS)/.packages pyproject.toml plugins/unitrack-frameworks/pyproject.toml
+	@$(call own,$(FRAMEWORKS),plugins/unitrack-frameworks)
 	@touch $@
 
 $(LOCK)/.ready:
