@@ -143,7 +143,5 @@ class ActionRunner:
         """Return the folder of one of our own actions, None for others'."""
         if uses.startswith("./"):
             return Path(machine.done.workspace, uses)
-        if uses.startswith("$/"):
-            return self.own / uses[2:]
         found = re.fullmatch(rf"{OWN}(/[\w/-]+)?@\S+", uses)
         return self.own / (found[1] or "").lstrip("/") if found else None
