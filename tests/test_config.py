@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unitrack import _settings_file, config
+from unitrack import _settings_file, _settings_sections, config
 from unitrack.config import RUN_VARIABLES, BackendSettings, Settings, is_secret, load_settings, redacted
 from unitrack.errors import ConfigError
 
@@ -259,7 +259,7 @@ def test_what_is_shown_hides_credentials_wherever_they_are():
         ("\nprojct = 'x'", "projct", 2, "projct is no setting - did you mean 'project'?"),
         ("[trian]\nx = 1", "trian", 1, "did you mean 'train'?"),
         ("[train]\ncommand = ['a']\nsed = 1", "train.sed", 3, "did you mean 'seeds'?"),
-        ("zzz = 1", "zzz", 1, "there are backends, capture"),
+        ("zzz = 1", "zzz", 1, "there are audit, backends, capture"),
         ("mode = 'onlin'", "mode", 1, "one of 'online', 'offline', 'disabled', not 'onlin' - did you mean 'online'?"),
         ("strict = 'yes'", "strict", 1, "must be true or false, not 'yes'"),
         ("project = 3", "project", 1, "must be text that is not empty, not 3"),
@@ -407,9 +407,9 @@ def test_the_line_of_every_key_is_right_whatever_stands_before_it(entries):
 
 
 def struct_fields() -> list[tuple[str, str, bool]]:
-    tree = ast.parse(inspect.getsource(config))
+    trees = [ast.parse(inspect.getsource(module)) for module in (config, _settings_sections)]
     found = []
-    for struct in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+    for struct in (node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)):
         for node, after in zip(struct.body, [*struct.body[1:], None], strict=True):
             if isinstance(node, ast.AnnAssign):
                 told = isinstance(after, ast.Expr) and isinstance(getattr(after.value, "value", None), str)

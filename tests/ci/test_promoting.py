@@ -28,7 +28,7 @@ ZERO = "0" * 40
 def gated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A remote with `main` and pull request 7, and a clone whose store has the gates of its head and test merge."""
     top = tmp_path_factory.mktemp("gated")
-    root = top / "work"
+    root = top / "repo"
     root.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -56,8 +56,8 @@ class Desk:
 
     def __init__(self, top: Path, bench: Workbench) -> None:
         self.top, self.bench, self.hub = top, bench, bench.hub
-        self.head = git("-C", "../work", "rev-parse", "better")
-        self.before = git("-C", "../work", "rev-parse", "main")
+        self.head = git("-C", "../repo", "rev-parse", "better")
+        self.before = git("-C", "../repo", "rev-parse", "main")
 
     def verdict(self, which: str = "head") -> str:
         return str(self.top / which / "verdict.json")
@@ -85,7 +85,7 @@ def desk(gated: Path, hub: FakeGitHub, tmp_path: Path, monkeypatch: pytest.Monke
     shutil.copytree(gated, top, symlinks=True)
     monkeypatch.chdir(top)
     git("clone", "-q", "--single-branch", "--branch", "main", f"file://{top}/remote.git", "job")
-    shutil.copytree(top / "work/.unitrack", top / "job/.unitrack")
+    shutil.copytree(top / "repo/.unitrack", top / "job/.unitrack")
     monkeypatch.chdir(top / "job")
     git("config", "user.name", "Test")
     git("config", "user.email", "test@example.com")
@@ -101,7 +101,7 @@ def _bench(hub: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> Workbench:
 
 def merged(desk: Desk, how: str) -> str:
     """Merge on the server's side, in the other clone, and return what main then has."""
-    work = ("-C", "../work")
+    work = ("-C", "../repo")
     if how == "merge":
         git(*work, "merge", "-q", "--no-ff", "-m", "Merge pull request #7", "better")
     elif how == "squash":
@@ -114,7 +114,7 @@ def merged(desk: Desk, how: str) -> str:
 
 
 def pushed(desk: Desk, sha: str, **more: Any) -> None:
-    git("fetch", "-q", "../work", sha)
+    git("fetch", "-q", "../repo", sha)
     desk.push(sha, **more)
 
 
@@ -145,9 +145,9 @@ def test_a_merge_queues_commit_is_what_was_gated(desk: Desk) -> None:
 
 
 def test_what_was_gated_on_an_older_base_is_not_promoted(desk: Desk) -> None:
-    Path("../work/notes.txt").write_text("main has moved on")
-    git("-C", "../work", "add", "notes.txt")
-    git("-C", "../work", "commit", "-qm", "Meanwhile")
+    Path("../repo/notes.txt").write_text("main has moved on")
+    git("-C", "../repo", "add", "notes.txt")
+    git("-C", "../repo", "commit", "-qm", "Meanwhile")
     pushed(desk, merged(desk, "squash"))
     done = desk.promote()
     assert done.exit_code == 1
@@ -218,7 +218,7 @@ def test_a_change_of_the_policy_is_promoted_by_the_policy_before_it_if_that_is_n
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.chdir("../work")
+        patch.chdir("../repo")
         git("checkout", "-qb", "stricter", "better")
         desk.head = edit("unitrack.toml", "margin = 0.02", "margin = 0.015")
         assert gate("--policy-ref", "main", "--output", str(desk.top / "stricter")).exit_code == 0
@@ -228,7 +228,7 @@ def test_a_change_of_the_policy_is_promoted_by_the_policy_before_it_if_that_is_n
         sha = git("rev-parse", "HEAD")
         git("push", "-qf", "origin", f"{desk.head}:refs/pull/7/head")
     shutil.rmtree(".unitrack")
-    shutil.copytree("../work/.unitrack", ".unitrack")
+    shutil.copytree("../repo/.unitrack", ".unitrack")
     pushed(desk, sha)
     done = desk.promote(which="stricter")
     assert done.exit_code == 1

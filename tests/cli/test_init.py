@@ -68,7 +68,7 @@ def test_every_line_behind_a_mark_is_valid_when_the_mark_is_taken_off(folder):
     text = re.sub(r"(?m)^# (?=\[|\w+ = )", "", settings_text("x"))
     (folder / "unitrack.toml").write_text(text)
     found = load_settings(folder, {})
-    own = ("backends", "registries", "train.container", "evaluate")  # sections on pages of their own
+    own = ("audit", "backends", "check", "registries", "train.container", "evaluate")  # sections on pages of their own
     assert [key for key, source in found.sources.items() if source == "default" and not key.startswith(own)] == []
 
 
@@ -76,7 +76,7 @@ def test_the_values_behind_a_mark_are_the_defaults(folder):
     text = re.sub(r"(?m)^# (?=\w+ = )", "", settings_text("x")).partition("# One section")[0]
     (folder / "unitrack.toml").write_text(text)
     spelled, default = load_settings(folder, {}), load_settings(folder / "nowhere", {})
-    for name in ("mode", "dispatch", "durability", "strict", "console", "capture", "processors", "store"):
+    for name in ("mode", "dispatch", "durability", "strict", "console", "capture", "system_metrics", "processors", "store"):
         assert getattr(spelled, name) == getattr(default, name)
 
 

@@ -28,7 +28,8 @@ project = {project}
 # durability = "background"    # when lines reach the disk: background | always | finish
 # strict = false               # raise in training what would be a warning
 # console = false              # keep what the process prints
-# capture = ["git", "environment", "hardware"]
+# capture = ["git", "environment", "hardware", "container", "source", "seeds"]
+# system_metrics = 15.0        # seconds between two samples of the machine's load; 0 for none
 # registry = "local"           # where models are registered: the store's own, or a plugin's such as "mlflow"
 # processors = []              # names of plugins' processors that see each event before it is written
 
