@@ -10,8 +10,10 @@ import msgspec
 __all__ = [
     "AuditSettings",
     "BackendSettings",
+    "CheckSettings",
     "ContainerSettings",
     "CrispStep",
+    "DriftRule",
     "EvaluateSettings",
     "ExampleMetric",
     "GateSettings",
@@ -246,3 +248,68 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     notes: Mapping[CrispStep, str] = {}
     """What the owner has to say of the steps of CRISP-DM."""
+
+
+class DriftRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table `[[check.drift]]`: how one feature is tested, where it differs from the section's own keys."""
+
+    feature: Name
+    """The column's name."""
+
+    test: Literal["auto", "ks", "wasserstein", "chi2", "jensen_shannon"] = "auto"
+    """`auto` takes `ks` for numbers and `jensen_shannon` for categories."""
+
+    threshold: _Positive | None = None
+    """The size from which a difference is drift, in the test's own unit."""
+
+    missing: _Positive | None = None
+    """By how much the share of missing values may differ."""
+
+    role: Literal["guardrail", "report"] = "guardrail"
+    """`report` shows its drift, and lets the others decide."""
+
+
+class CheckSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The section `[check]`: how the model in production is watched."""
+
+    command: tuple[Name, ...] = ()
+    """Program and arguments that measure the model on fresh data; without one only drift is tested."""
+
+    model: Name | None = None
+    """The version to watch, such as `digits@production`, which is that of `gate.model` unless given."""
+
+    reference: Name | None = None
+    """The data it was trained on, a file; unless given what its run logged."""
+
+    fresh: Name | None = None
+    """The fresh data, a file; unless given what the command logs."""
+
+    inputs: tuple[Name, ...] = ()
+    """Other files and folders the command reads that git doesn't keep; pinned by digest."""
+
+    timeout: _Positive = 3600.0
+    """Seconds after which the command is ended."""
+
+    env: tuple[Name, ...] = ()
+    """Names of the environment variables it may see besides unitrack's own."""
+
+    ignore: tuple[Name, ...] = ()
+    """Columns that are no features: ids, times, the label."""
+
+    level: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.01
+    """The false discovery rate over all tests of drift."""
+
+    threshold: _Positive = 0.1
+    """The size from which a difference of a feature's values is drift."""
+
+    missing: _Positive = 0.05
+    """By how much the share of missing values may differ."""
+
+    unseen: _Positive = 0.01
+    """The share of rows that may be in categories which the reference lacks."""
+
+    rows: Annotated[int, msgspec.Meta(ge=100)] = 100_000
+    """How many rows of each side are read at most, drawn with a fixed seed."""
+
+    drift: tuple[DriftRule, ...] = ()
+    """Rules of single features."""

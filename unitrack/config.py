@@ -25,7 +25,9 @@ from unitrack._settings_secrets import is_secret, redacted, refuse_credentials
 from unitrack._settings_sections import (
     AuditSettings,
     BackendSettings,
+    CheckSettings,
     ContainerSettings,
+    DriftRule,
     EvaluateSettings,
     ExampleMetric,
     GateSettings,
@@ -44,7 +46,9 @@ __all__ = [
     "RUN_VARIABLES",
     "AuditSettings",
     "BackendSettings",
+    "CheckSettings",
     "ContainerSettings",
+    "DriftRule",
     "EvaluateSettings",
     "ExampleMetric",
     "GateSettings",
@@ -61,6 +65,7 @@ __all__ = [
 ]
 
 RUN_VARIABLES = (
+    "UNITRACK_EVALUATE_DATA",
     "UNITRACK_EVALUATE_MODEL",
     "UNITRACK_EVALUATE_PREDICTIONS",
     "UNITRACK_EVALUATE_RUN",
@@ -132,6 +137,9 @@ class _Keys(msgspec.Struct, frozen=True, kw_only=True):
 
     audit: AuditSettings | None = None
     """What an audit can't read from runs."""
+
+    check: CheckSettings | None = None
+    """How the model in production is watched."""
 
 
 class Settings(_Keys, frozen=True, kw_only=True):
@@ -297,6 +305,12 @@ def _check(layers: Layers, keys: _Keys) -> None:
             )
     if keys.gate and keys.gate.max_cost is not None and keys.gate.price_per_hour is None:
         raise layers.error(("gate", "max_cost"), "needs price_per_hour beside it: what an hour of one job costs")
+    features = [rule.feature for rule in keys.check.drift] if keys.check else []
+    for position, name in enumerate(features):
+        if name in features[:position]:
+            raise layers.error(
+                ("check", "drift", position, "feature"), f"{name!r} has a rule already; keep one of the two"
+            )
     seeds = keys.train.seeds if keys.train else ()
     if len(set(seeds)) < len(seeds):
         raise layers.error(("train", "seeds"), "must not hold a seed twice: the same run twice is no new evidence")

@@ -74,6 +74,14 @@ _TAIL = """\
 # margin = 0.02                # how much worse is acceptable, in the metric's unit
 # relative_margin = 0.01       # the same as a fraction of the baseline's mean
 # summary = "last"             # last | min | max | best | mean | first
+
+# How the model in production is watched: `unitrack check`.
+# [check]
+# command = ["python", "evaluate.py"]
+# reference = "data/train.csv" # what it was trained on; unless given what its run logged
+# fresh = "data/fresh.csv"     # unless given what the command logs
+# ignore = ["id", "label"]     # columns that are no features
+# threshold = 0.1              # the size from which a shown difference is drift
 """
 
 
