@@ -76,7 +76,8 @@ def test_the_values_behind_a_mark_are_the_defaults(folder):
     text = re.sub(r"(?m)^# (?=\w+ = )", "", settings_text("x")).partition("# One section")[0]
     (folder / "unitrack.toml").write_text(text)
     spelled, default = load_settings(folder, {}), load_settings(folder / "nowhere", {})
-    for name in ("mode", "dispatch", "durability", "strict", "console", "capture", "system_metrics", "processors", "store"):
+    names = "mode dispatch durability strict console capture system_metrics processors store"
+    for name in names.split():
         assert getattr(spelled, name) == getattr(default, name)
 
 
