@@ -306,11 +306,9 @@ def _check(layers: Layers, keys: _Keys) -> None:
     if keys.gate and keys.gate.max_cost is not None and keys.gate.price_per_hour is None:
         raise layers.error(("gate", "max_cost"), "needs price_per_hour beside it: what an hour of one job costs")
     features = [rule.feature for rule in keys.check.drift] if keys.check else []
-    for position, name in enumerate(features):
-        if name in features[:position]:
-            raise layers.error(
-                ("check", "drift", position, "feature"), f"{name!r} has a rule already; keep one of the two"
-            )
+    for position, feature in enumerate(features):
+        if feature in features[:position]:
+            raise layers.error(("check", "drift", position, "feature"), f"{feature!r} has a rule already; keep one")
     seeds = keys.train.seeds if keys.train else ()
     if len(set(seeds)) < len(seeds):
         raise layers.error(("train", "seeds"), "must not hold a seed twice: the same run twice is no new evidence")

@@ -22,6 +22,7 @@ __all__ = ["GENERATED", "generate", "load"]
 GENERATED = {
     "attestation": ("The attestation of a model by a unitrack gate", "unitrack.gate.attestation:Statement"),
     "audit": ("The result of a unitrack audit", "unitrack.audit:Audit"),
+    "check": ("The result of a unitrack check", "unitrack.monitor:Check"),
     "event": ("One line of a unitrack journal", "unitrack.events:Known"),
     "model": ("A model of the local registry", "unitrack.registry.state:ModelFile"),
     "policy": ("The section [gate] of a unitrack settings file", "unitrack.config:GateSettings"),

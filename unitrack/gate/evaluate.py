@@ -8,7 +8,7 @@ folder, and the id of the training's run in `UNITRACK_EVALUATE_RUN`. Its metrics
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from unitrack.rerun.git import Repository
     from unitrack.rerun.job import Job
 
-__all__ = ["Evaluator"]
+__all__ = ["FOLDER", "Evaluator", "Gift", "Gifts"]
 
-_FOLDER = ".unitrack-evaluate"
+FOLDER = ".unitrack-evaluate"
+"""Where in a checkout the command finds what it measures."""
 
 
 class Evaluator:
@@ -59,7 +60,7 @@ class Evaluator:
         self.commit = commit
         self._evaluate = evaluate
         self._open_run = open_run
-        self._gifts = _Gifts(executor, ObjectStore(layout.objects_dir(settings.store)))
+        self._gifts = Gifts(executor, ObjectStore(layout.objects_dir(settings.store)))
         train = TrainSettings(
             command=evaluate.command, inputs=evaluate.inputs, timeout=evaluate.timeout, env=evaluate.env
         )
@@ -88,8 +89,8 @@ class Evaluator:
             ("UNITRACK_EVALUATE_PREDICTIONS", self._evaluate.predictions, predictions.KIND),
         ):
             if name is not None:
-                gifts[f"{_FOLDER}/{kind}"] = _output(view, name, kind)
-                given.append((variable, f"{_FOLDER}/{kind}"))
+                gifts[f"{FOLDER}/{kind}"] = _output(view, name, kind)
+                given.append((variable, f"{FOLDER}/{kind}"))
         digests = [(f"{name}#", str(gift.digest)) for name, gift in gifts.items()]
         job = self._rerunner.job(self.commit, seed)
         job = msgspec.structs.replace(
@@ -113,12 +114,22 @@ def _output(view: RunView, name: str, kind: str) -> Artifact:
     return found[-1]
 
 
-class _Gifts:
+class Gift(Protocol):
+    """Bytes that the store holds: a file or a folder."""
+
+    @property
+    def digest(self) -> str | None: ...
+
+    @property
+    def tree(self) -> bool: ...
+
+
+class Gifts:
     """An executor that lays what is measured into the checkout before the command starts."""
 
     def __init__(self, executor: Executor, objects: ObjectStore) -> None:
         self.name = executor.name
-        self.for_job: dict[str, dict[str, Artifact]] = {}
+        self.for_job: dict[str, Mapping[str, Gift]] = {}
         self._executor = executor
         self._objects = objects
 
@@ -133,7 +144,7 @@ class _Gifts:
             return Exit(code=None, seconds=0.0, problem=f"what it measures can't be had: {error}")
         return self._executor.run(job, place)
 
-    def _lay(self, artifact: Artifact, target: Path) -> None:
+    def _lay(self, artifact: Gift, target: Path) -> None:
         if target.parent.is_symlink():  # a commit may hold a link of this name that leads elsewhere
             raise EvidenceError(f"{target.parent.name} is a link in the checkout")
         target.parent.mkdir(exist_ok=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from unitrack.media.predictions import Predictions
     from unitrack.reader import RunView
 
-__all__ = ["MOST_SLICES", "Examples", "Measured"]
+__all__ = ["MOST_SLICES", "Examples", "Measured", "answers_of"]
 
 MOST_SLICES: Final = 1000
 """Values of one slice column beyond which it is taken for a column of ids."""
@@ -226,6 +226,13 @@ def _value_of(found: _Found, metric: ExampleMetric) -> tuple[float | None, str |
             return rounded(value_of(metric, _answers(found, _codes([found])))) + 0.0, None
     except EvidenceError as error:
         return None, f"The predictions don't give {metric}: {error}."
+
+
+def answers_of(*logged: Predictions) -> list[Answers]:
+    """Return the answers in predictions, of whatever examples, with their labels numbered alike."""
+    sides = [_Logged(found=found, order=sorted(range(len(found)), key=found.ids.__getitem__)) for found in logged]
+    codes = _codes(sides)
+    return [_answers(one, codes) for one in sides]
 
 
 def _codes(sides: Iterable[_Logged]) -> Mapping[str, float]:
