@@ -45,6 +45,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("rerun", "Run the training command again under pinned inputs."),
     ("gate", "Judge a candidate against the baseline."),
     ("waive", "Let a failed metric through, for a reason and a time."),
+    ("check", "Watch the model in production on fresh data."),
     ("promote", "Let a model version take an alias, with a verdict that passed it."),
     ("report", "Write a verdict as Markdown, HTML, JUnit, SARIF and more."),
     ("ci", "Report a verdict to GitHub or GitLab."),
