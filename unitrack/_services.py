@@ -82,7 +82,7 @@ class SessionServices:
     def _capture_seeds(self, run: Run) -> None:
         from unitrack.capture.seeds import seeds_at_start
 
-        run._append(events.Capture, name="seeds", values=seeds_at_start(sys.modules, os.environ))
+        run._append(events.Capture, name="seeds", values=self.redacted_tree(seeds_at_start(sys.modules, os.environ)))
 
     def _capture_the_end(self, run: Run, names: tuple[str, ...]) -> None:
         """Record the switches as training left them, and a notebook's cells."""

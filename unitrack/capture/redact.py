@@ -16,7 +16,7 @@ __all__ = ["HIDDEN", "RULES", "Rule", "is_secret_name", "redact", "redact_tree",
 HIDDEN = "***"
 
 _WORD = (
-    r"(?:token|secret|passw(?:or)?d|passphrase|pwd|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|credentials?)"
+    r"(?:token|secret|passw(?:or)?d|passphrase|pwd|(?:db|ftp|http|mail|mysql|pg|proxy|root|smtp|ssh|user)[_-]?pass|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|credentials?)"
     r"(?:[_-](?:id|key|value|base))?"
 )
 _VALUE = (
@@ -76,7 +76,7 @@ def _rule(name: str, hints: str, *patterns: str, flags: int = 0, option: bool = 
     return Rule(name, tuple(hints.split(" ")), re.compile("|".join(patterns), flags), option)
 
 
-_NAMES = "token secret passw passphrase pwd key credential"
+_NAMES = "token secret pass pwd key credential"
 RULES = (
     _rule(
         "private key block",
@@ -114,22 +114,53 @@ RULES = (
         r"\bx(?:ox[abeoprs]|app)-[A-Za-z0-9-]{10,}",
         r"(?P<keep>\bhooks\.slack\.com/(?:services|workflows)/)[A-Za-z0-9/_-]+",
     ),
+    _rule("discord webhook", "/webhooks/", r"(?P<keep>\bdiscord(?:app)?\.com/api/webhooks/\d{1,20}/)[A-Za-z0-9_-]+"),
+    _rule("telegram token", ":aa", r"(?<!\d)\d{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])"),
     _rule(
         "wandb key",
         "wandb_v1_ local- login",
         r"\bwandb_v1_[A-Za-z0-9_]{20,}",
         r"\blocal-[0-9a-f]{40}\b",
-        r"(?P<keep>\bwandb\s+login(?:\s+--\S+)*\s+|\blogin\s+user\s+password\s+)[0-9a-f]{40}\b",
+        r"(?P<keep>\bwandb\s+login(?:\s+--\S+)*\s+|\blogin\s+user\s+password\s+"
+        r"|\blogin\(\s{0,5}(?:key\s{0,5}=\s{0,5})?[\"'])[0-9a-f]{40}\b",
     ),
     _rule("hugging face token", "hf_ api_org_", r"\b(?:hf|api_org)_[A-Za-z0-9]{30,}"),
     _rule("openai-like key", "sk-", r"(?<![\w-])sk-(?=[A-Za-z_-]{0,99}\d)[A-Za-z0-9_-]{20,}"),
-    _rule("google api key", "aiza", r"\bAIza[A-Za-z0-9_-]{35}"),
+    _rule("stripe key", "k_live_ k_test_", r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"),
+    _rule(
+        "google token",
+        "aiza gocspx- ya29.",
+        r"\bAIza[A-Za-z0-9_-]{35}",
+        r"\bGOCSPX-[A-Za-z0-9_-]{28}",
+        r"\bya29\.[A-Za-z0-9_-]{20,}",
+    ),
+    _rule("sendgrid key", "sg.", r"\bSG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"),
+    _rule("vault token", "hvs. hvb. hvr.", r"\bhv[sbr]\.[A-Za-z0-9_-]{24,}"),
+    _rule("databricks token", "dapi", r"\bdapi[0-9a-f]{32}(?:-\d)?\b"),
+    _rule("replicate token", "r8_", r"\br8_[A-Za-z0-9]{37}\b"),
+    _rule("nvidia key", "nvapi-", r"\bnvapi-[A-Za-z0-9_-]{60,}"),
+    _rule("twilio key", "sk", r"\bSK[0-9a-f]{32}\b"),
+    _rule("pulumi token", "pul-", r"\bpul-[0-9a-f]{40}\b"),
+    _rule("age key", "age-secret-key-", r"\bAGE-SECRET-KEY-1[A-Z0-9]{50,}"),
+    _rule(
+        "kaggle key",
+        "username",
+        r"(?P<keep>\"username\"\s{0,5}:\s{0,5}\"[^\"\n]{0,100}\"\s{0,5},\s{0,5}\"key\"\s{0,5}:\s{0,5}\")[^\"\n]+",
+    ),
+    _rule("docker login", "auth", r"(?P<keep>\"(?:auth|identitytoken)\"\s{0,5}:\s{0,5}\")[^\"\n]+"),
+    _rule("netrc", "password", r"(?P<keep>\blogin\s{1,5}\S{1,100}\s{1,5}password\s{1,5})\S+"),
+    _rule(
+        "cookie",
+        "cookie",
+        r"(?P<keep>\b(?:set-)?cookie[\"']?\s{0,5}:\s{0,5}[\"']?)(?=[^\s=\"']{1,100}=)[^\r\n\"']+",
+        flags=re.IGNORECASE,
+    ),
     _rule("package index token", "pypi- npm_", r"\bpypi-[A-Za-z0-9_-]{50,}", r"\bnpm_[A-Za-z0-9]{36}\b"),
     _rule("json web token", "eyj", r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"),
     _rule(
         "named secret",
         _NAMES,
-        rf"(?P<keep>(?P<word>{_WORD})\\?[\"']?\s{{0,5}}[=:]\s{{0,5}}){_VALUE}",
+        rf"(?P<keep>(?P<word>{_WORD})\\?[\"']?\]?\s{{0,5}}[=:]\s{{0,5}}){_VALUE}",
         flags=re.IGNORECASE,
     ),
     _rule("named option", _NAMES, rf"(?P<keep>(?P<word>{_WORD})\s+)(?!-){_VALUE}", flags=re.IGNORECASE, option=True),
