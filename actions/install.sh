@@ -24,7 +24,7 @@ if [[ ! -e $place/ready ]]; then
     "$base" -m venv "$place"
     python=$place/bin/python
     [[ -e $python ]] || python=$place/Scripts/python.exe
-    pip=("$python" -m pip --disable-pip-version-check --no-input install --quiet)
+    pip=("$python" -m pip --disable-pip-version-check --no-input install --quiet --no-compile) # what is used is compiled when it is
     "${pip[@]}" --require-hashes --only-binary :all: -r "$root/constraints/action.txt"
     "${pip[@]}" --no-deps --no-build-isolation --no-index "$root"
     echo "$python" >"$place/ready"

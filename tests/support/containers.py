@@ -51,8 +51,9 @@ _SPLIT_OFF = (
     "libdl.so.2",
     "libpthread.so.0",
     "librt.so.1",
-    "libutil.so.1",
-)  # once apart from libc; wheels ask for them
+    "libutil.so.1",  # once apart from libc; wheels ask for them
+    "libgcc_s.so.1",  # loaded when a thread is ended, such as one that is alive when Python ends
+)
 # A folder for what is alive and locks in files, for each its own: one that begins would take the common ones from the others.
 _PODMAN = """\
 [engine]
