@@ -81,9 +81,7 @@ def write_data(path: Path, *, seed: int, rows: int = 3000, shift: float = 0.0, f
     label = np.where(draw.uniform(size=rows) < flip, 1 - label, label)
     colours = draw.choice(["red", "green", "blue"], size=rows, p=[0.5, 0.3, 0.2])
     x[:, 2] += shift  # on which the model hardly relies
-    lines = [
-        f"{a:.6f},{b:.6f},{c:.6f},{colour},{y}" for (a, b, c), colour, y in zip(x, colours, label, strict=True)
-    ]
+    lines = [f"{a:.6f},{b:.6f},{c:.6f},{colour},{y}" for (a, b, c), colour, y in zip(x, colours, label, strict=True)]
     path.parent.mkdir(exist_ok=True)
     path.write_text("income,debt,age,colour,label\n" + "\n".join(lines) + "\n")
 

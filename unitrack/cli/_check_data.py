@@ -10,7 +10,7 @@ import msgspec
 
 from unitrack.errors import EvidenceError, UnitrackError
 from unitrack.journal import layout
-from unitrack.monitor.reading import read_sample
+from unitrack.monitor.reading import SUFFIXES, read_sample
 from unitrack.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -95,11 +95,16 @@ def _kept(view: RunView, dataset: DatasetUsed, objects: ObjectStore) -> Located 
         path = objects.get(kept)
     except UnitrackError:
         return None
-    source = f"{dataset.name} of run {view.id}"
+    # What is kept of a file is named after it and its split, and what is kept of a frame has an ending of its own.
+    endings = [Path(name).suffix.lower() for name in (artifact.name, dataset.name)]
+    suffix = next((ending for ending in endings if ending in SUFFIXES), endings[0])
     return Located(
-        path=path, source=source, suffix=Path(artifact.name).suffix or Path(dataset.name).suffix,
-        digest=dataset.digest or kept, names=_names(dataset),
-    )  # fmt: skip
+        path=path,
+        source=f"{dataset.name} of run {view.id}",
+        suffix=suffix,
+        digest=dataset.digest or kept,
+        names=_names(dataset),
+    )
 
 
 def _still_there(dataset: DatasetUsed, objects: ObjectStore) -> Located | None:

@@ -22,7 +22,7 @@ from unitrack.errors import EvidenceError, UsageError
 from unitrack.model import text
 from unitrack.monitor.samples import Column, Kind, Sample, kind_of_type
 
-__all__ = ["MOST_COLUMNS", "read_sample"]
+__all__ = ["MOST_COLUMNS", "SUFFIXES", "read_sample"]
 
 MOST_COLUMNS: Final = 10_000
 """Columns beyond which a file is no table of features."""
@@ -239,3 +239,6 @@ _READERS: dict[str, Callable[[Path, int, Sequence[str] | None], Sample]] = {
     ".pq": _parquet,
     ".npy": _numpy,
 }
+
+SUFFIXES: Final = tuple(_READERS)
+"""The endings of files that can be read."""
