@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from as_action import AS_ACTION
 from gitlab_fake import FakeGitLab
 from toy import SETTINGS, commit, git, make_project
 
@@ -79,7 +80,7 @@ def run_job(name: str, environ: dict[str, str], *, programs: Path | None = None)
     """Run a job's script, then its after_script whatever came of it; return the script's exit code."""
     job = template()[name]
     found = [str(programs or Path(sys.executable).parent), os.environ["PATH"]]
-    env = {**os.environ, **environ, "PATH": os.pathsep.join(found)}
+    env = {**os.environ, **AS_ACTION, **environ, "PATH": os.pathsep.join(found)}
     codes = [
         subprocess.run(["bash", "-eo", "pipefail", "-c", "\n".join(lines)], env=env, check=False).returncode
         for lines in (job["script"], job.get("after_script", ["true"]))

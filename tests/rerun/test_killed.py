@@ -9,16 +9,14 @@ import pytest
 from containers import Image, open_podman
 from killing import Killable
 
-KILLS = 6
 
-
-def killed_again_and_again(place: Killable) -> None:
+def killed_again_and_again(place: Killable, kills: int) -> None:
     """Kill gates spread over all of their time; `benchmarks/rerun.py` does it more often."""
     _, took = place.finish()
     place.next_candidate()
     draw = random.Random(0)
-    for kill in range(KILLS):
-        killed = place.kill_after(took * (kill + draw.random()) / KILLS)
+    for kill in range(kills):
+        killed = place.kill_after(took * (kill + draw.random()) / kills)
         known = place.known_jobs()
         place.wait_until_nothing_is_left()
         if not killed:
@@ -32,11 +30,11 @@ def killed_again_and_again(place: Killable) -> None:
 
 
 def test_a_gate_over_processes_is_killed_and_leaves_nothing(tmp_path: Path) -> None:
-    killed_again_and_again(Killable(tmp_path))
+    killed_again_and_again(Killable(tmp_path), 5)
 
 
 def test_a_gate_over_containers_is_killed_and_leaves_nothing(
     tmp_path: Path, registry: str, image: Image, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with open_podman(tmp_path_factory.mktemp("podman"), registry) as engine:
-        killed_again_and_again(Killable(tmp_path, engine=engine, image=image.reference))
+        killed_again_and_again(Killable(tmp_path, engine=engine, image=image.reference), 4)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from action_expressions import evaluate, interpolate, is_true, text_of
 from action_standins import STANDINS, StandinError
+from as_action import AS_ACTION
 
 if TYPE_CHECKING:
     from action_runner import ActionRunner, WorkflowRun
@@ -101,6 +102,7 @@ class Machine:
         return {
             **{name: os.environ[name] for name in _PASSED if name in os.environ},
             **{name: value for name, value in os.environ.items() if name.startswith("GIT_CONFIG")},
+            **AS_ACTION,
             **self.runner.variables,
             **{f"GITHUB_{key}": value for key, value in named.items()},
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),

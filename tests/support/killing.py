@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from as_action import AS_ACTION
 from containers import Engine
 
 from unitrack.errors import EvidenceError
@@ -60,7 +61,7 @@ class Killable:
         self.root, self._tmp, self._engine = folder / "toy", folder / "tmp", engine
         self.root.mkdir()
         self._tmp.mkdir()
-        self.environ = {**os.environ, **(engine.variables if engine else {}), "TMPDIR": str(self._tmp)}
+        self.environ = {**os.environ, **AS_ACTION, **(engine.variables if engine else {}), "TMPDIR": str(self._tmp)}
         settings = SETTINGS
         if engine is not None:
             settings += f'\n[train.container]\nengine = "{engine.name}"\nimage = "{image}"\nmemory = "200m"\n'
