@@ -18,7 +18,7 @@ GOOD = (
     'parser.add_argument("--hidden", type=int, default=64)',
     'parser.add_argument("--hidden", type=int, default=96)',
 )
-BAD = ("images / 16.0", "images / 160.0")
+BAD = ("digits.data / 16.0", "digits.data / 160.0")
 GATE_FAILED = 1
 
 
