@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_PATIENCE = 30.0  # seconds in which the trackers may take the monitoring run
 _FORMATS: dict[str, Callable[[Check], str]] = {
     "terminal": check_terminal.render,
     "markdown": check_markdown.render,
@@ -129,6 +130,7 @@ def _run_check(settings: Settings, check: CheckSettings, version: ModelVersion) 
             run.use_model(version.reference)
         found = _Watch(settings, check, version, run).check()
         keep(run, found)
+        run.finish(timeout=_PATIENCE)  # a scheduled job's machine is gone soon
     return found
 
 
