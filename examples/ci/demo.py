@@ -15,9 +15,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.markdown import Markdown
-from rich.padding import Padding
+from shown import JobLog, heading, screen, show_check, show_comment, show_summary
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent / "tests" / "support"))
@@ -31,15 +29,9 @@ GOOD = ("HIDDEN = 64", "HIDDEN = 96")
 BAD = ("SCALE = 16.0", "SCALE = 160.0")
 NEEDED = {"docker-registry": "docker-registry", "git": "git", "bash": "bash"}
 
-screen = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-
-
-def say(text):
-    screen.print(f"\n[bold]{text}[/bold]" if screen.is_terminal else f"\n== {text}")
-
 
 def show(line):
-    screen.print(f"  | {line}", style="dim", markup=False, overflow="fold")
+    screen.print(f"    {line}", style="dim", markup=False, overflow="ellipsis", no_wrap=True)
 
 
 @contextmanager
@@ -94,29 +86,25 @@ def edited(bench, change):
 
 def face_the_gate(bench, hub, number, *, branch, change, expected):
     event = bench.pull_request(number, branch, edited(bench, change))
+    bench.runner.show = JobLog(bench.runner.folder.parent / f"log-{number}.txt")
     started = time.monotonic()
     run = bench.runner.run(HERE / "gate.yml", event)
     took = time.monotonic() - started
-    say(f"What pull request #{number} shows (the job took {took:.0f} s and ended in {run.conclusion})")
+    heading(f"Pull request #{number} now: the job took {took:.0f} s and ended in {run.conclusion}")
     for comment in hub.comments_of(number):
-        screen.print(f"  comment by {comment['user']['login']}:")
-        shown = "\n".join(line for line in comment["body"].splitlines() if not line.startswith("<!--"))
-        screen.print(Padding(Markdown(shown), (0, 0, 0, 4)))
-    check = list(hub.checks.values())[-1]
-    screen.print(f"\n  check run {check['name']}: [bold]{check['conclusion']}[/bold], {check['title']}")
-    for one in check["annotations"]:
-        screen.print(f"    {one['path']}:{one['start_line']}: {one['title']}: {one['message']}", markup=False)
+        show_comment(comment, number)
+    show_check(list(hub.checks.values())[-1])
     summary = bench.runner.folder.parent / f"summary-{number}.md"
     summary.write_text(run.job.summary)
-    screen.print(f"\n  job summary: {len(run.job.summary.splitlines())} lines with charts, {summary}", markup=False)
-    for line in run.job.summary.splitlines()[:3]:
-        show(line)
+    show_summary(run.job.summary, summary)
+    screen.print(f"  whole log: {bench.runner.show.path}", style="dim", markup=False)
     if run.conclusion != expected:
         sys.exit(f"the demo expected {expected}")
     return run
 
 
 def merge(bench, number):
+    bench.runner.show = JobLog(bench.runner.folder.parent / "log-promote.txt")
     run = bench.runner.run(HERE / "promote.yml", bench.merge(number))
     if run.conclusion != "success":
         sys.exit("the demo expected a promotion")
@@ -133,12 +121,12 @@ def main():
     folder.mkdir(parents=True)
     os.environ.update(identity())
 
-    say("1. An image with Python, numpy and scikit-learn, in a registry on this machine")
+    heading("1. An image with Python, numpy and scikit-learn, in a registry on this machine")
     with open_registry(folder) as registry, open_engine(folder, registry) as engine, FakeGitHub() as hub:
         image = push_python_image(registry, "digits", packages=PACKAGES)
         show(image.reference)
 
-        say("2. A repository with a remote, and a model in production, trained in that image")
+        heading("2. A repository with a remote, and a model in production, trained in that image")
         settings = (HERE / "project" / "unitrack.toml").read_text()
         placeholder = next(line for line in settings.splitlines() if line.startswith("image = "))
         bench = ActionBench(
@@ -148,21 +136,20 @@ def main():
             settings=settings.replace(placeholder, f'image = "{image.reference}"'),
             production=False,
             variables=engine.variables,
-            show=show,
         )
         put_into_production(bench, engine)
 
-        say("3. Pull request #1, a wider network: the workflow gate.yml trains both commits with the same seeds")
+        heading("3. Pull request #1, a wider network: the workflow gate.yml trains both commits with the same seeds")
         face_the_gate(bench, hub, 1, branch="wider-network", change=GOOD, expected="success")
 
-        say("4. Pull request #2: somebody changed the scale of the images. The gate must keep it out")
+        heading("4. Pull request #2: somebody changed the scale of the images. The gate must keep it out")
         face_the_gate(bench, hub, 2, branch="wrong-scale", change=BAD, expected="failure")
 
-        say("5. #1 is merged: the workflow promote.yml gates what was merged, and its model goes into production")
+        heading("5. #1 is merged: the workflow promote.yml gates what was merged, and its model goes into production")
         merge(bench, 1)
         unitrack(bench, engine, "models", "list")
 
-    say(f"Done in {time.monotonic() - started:.0f} s: the good pull request passed, the bad one was kept out")
+    heading(f"Done in {time.monotonic() - started:.0f} s: the good pull request passed, the bad one was kept out")
     screen.print(f"  repository  {bench.root}\n  workflows   {HERE}/*.yml, to copy to .github/workflows", markup=False)
     screen.print("  next        docs/action.md", markup=False)
 

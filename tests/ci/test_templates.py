@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from gitlab_fake import FakeGitLab
 from toy import SETTINGS, commit, git, make_project
 
 ROOT = Path(__file__).parent.parent.parent
+PAGE = ROOT / "docs/ci.md"
 TEMPLATE = ROOT / "examples/ci/gitlab/.gitlab-ci.yml"
 BRANCH = "topic's-$(touch${IFS}owned)-branch"
 
@@ -131,3 +133,18 @@ def test_waivers_of_a_branch_are_not_for_a_strangers_branch_of_that_name(
     said = Path("said").read_text().splitlines()
     assert said[:2] == ["gate", "--candidate"]
     assert said[5:-2] == told
+
+
+def test_the_commands_of_the_pipeline_for_jenkins_gate_and_leave_reports(project: Path) -> None:
+    (pipeline,) = re.findall(r"```groovy\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    commands = re.findall(r"sh(?: |\(returnStatus: true, script: )'(.*?)'\)?$", pipeline, re.MULTILINE)
+    assert len(commands) == pipeline.count(" sh ") + pipeline.count(" sh(") == 5
+    commit("Worse", LEVEL="0.7")
+    found = {**os.environ, **AS_ACTION, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    codes = [
+        subprocess.run(["sh", "-e", "-c", command], env={**found, "CHANGE_TARGET": "main"}, check=False).returncode
+        for command in commands
+    ]
+    assert codes == [0, 0, 1, 0, 0]
+    assert ElementTree.parse("gate/junit.xml").getroot().findall(".//failure")
+    assert "<html" in Path("gate/report.html").read_text()
