@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from containers import Engine, Image, push_python_image
+from containers import Engine, Image, push_python_image, tamper_with
 
 from unitrack.config import ContainerSettings
 from unitrack.errors import ConfigError, EvidenceError
@@ -235,12 +235,7 @@ def test_an_image_that_was_changed_in_the_registry_is_refused(
 ) -> None:
     name = f"tampered-{engine.name}"
     pushed = push_python_image(registry, name, files={"note": "as it was"})
-    (kept,) = {
-        path.resolve()
-        for root in tmp_path_factory.getbasetemp().glob("registry*")
-        for path in root.rglob(f"sha256/*/{pushed.layers[-1].removeprefix('sha256:')}/data")
-    }
-    kept.write_bytes(kept.read_bytes().replace(b"as it was", b"as it is!"))
+    tamper_with(pushed, tmp_path_factory.getbasetemp(), b"as it was", b"as it is!")
     with pytest.raises(EvidenceError, match="can't be had"):
         make(engine, pushed.reference, tmp_path).prepare()
 
