@@ -20,13 +20,13 @@ from unitrack.registry.interface import check_alias, check_model_name
 from unitrack.registry.state import SCHEMA_VERSION, ModelFile
 from unitrack.schemas import load
 
-__all__ = ["LARGEST_FILE", "decode", "encode"]
+__all__ = ["LARGEST_FILE", "REMEDY", "decode", "encode"]
 
 LARGEST_FILE = 64 << 20
 """Bytes beyond which a file is not read: tens of thousands of versions are far below."""
 
 _CONFLICT = re.compile(rb"^(?:<{7}|>{7}|\|{7}) ?|^={7}$", re.MULTILINE)
-_REMEDY = "restore it from git, or repair it by hand"
+REMEDY = "restore it from git, or repair it by hand"
 
 
 def encode(model: ModelFile) -> bytes:
@@ -125,4 +125,4 @@ def _check_words(model: ModelFile, path: Path) -> None:
 
 
 def _fault(path: Path, what: str) -> RegistryError:
-    return RegistryError(f"{path} is not a model of the registry: {what}; {_REMEDY}")
+    return RegistryError(f"{path} is not a model of the registry: {what}; {REMEDY}")

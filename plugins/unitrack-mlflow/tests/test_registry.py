@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import os
-import signal
-import time
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from tests.support import toy
+from tests.support.registry_contract import Clock, RegistryContract, live, model_name
+from tests.support.registry_contract import opened as contract_opened
 from unitrack import events
 from unitrack.errors import ConfigError, RegistryError
-from unitrack.registry import LocalRegistry, changes
-from unitrack.registry.mirror import behind, mirror
+from unitrack.registry import LocalRegistry
+from unitrack.registry.mirror import mirror
 from unitrack.registry.using import obtain
 from unitrack_mlflow import MlflowRegistryFactory
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow and what it imports warn on their own account
 
-
-class Clock:
-    def __init__(self):
-        self.now = datetime(2026, 3, 1, tzinfo=timezone.utc)
-
-    def __call__(self):
-        self.now += timedelta(minutes=1)
-        return self.now
+FACTORY = "unitrack_mlflow:MlflowRegistryFactory"
 
 
 @pytest.fixture
 def name(request):
-    """A model of this test alone: the servers are shared."""
-    return "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:100].strip("-")
+    return model_name(request)
 
 
 @pytest.fixture
@@ -44,28 +31,16 @@ def here(tmp_path):
 
 
 def opened(tracker, **options):
-    factory = MlflowRegistryFactory()
-    registry = factory.open({"tracking_uri": tracker.uri, **options})
-    registry._clock, registry._identity = Clock(), lambda: "Ada"
-    return registry
+    return contract_opened(FACTORY, {"tracking_uri": tracker.uri, **options})
 
 
-def live(registry, name):
-    registry.register(
-        name, run="run-1", artifact="model", digest=f"sha256:{'a' * 64}", commit="c0ffee", metrics={"accuracy": 0.1 + 0.2},
-        description="the first,\nin two lines: äöü",
-    )  # fmt: skip
-    registry.register(name, run="run-2", metrics={f"m{number}": float(number) for number in range(400)})
-    registry.register(name, run="run-3", metrics={"loss": float("-inf")}, by="Mia")
-    for number in (1, 2):
-        registry.set_stage(name, number, "staging", reason="tried")
-        registry.set_stage(name, number, "production", reason="gate passed", by="Mia")
-    registry.set_alias(name, "champion", 2, reason="best so far")
-    registry.set_alias(name, "champion", 3, reason="better")
-    registry.set_alias(name, "old", 1, reason="to compare with")
-    registry.delete_alias(name, "old", reason="compared")
-    registry.set_stage(name, 3, "production", reason="urgent", force=True)
-    registry.rollback(name, reason="too slow")
+class TestMlflow(RegistryContract):
+    factory, section = FACTORY, "mlflow"
+
+    @pytest.fixture
+    def options(self, sqlite_tracker, monkeypatch):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_tracker.uri)
+        return {"tracking_uri": sqlite_tracker.uri}
 
 
 @pytest.mark.parametrize("stages", [False, True])
@@ -77,18 +52,6 @@ def test_it_does_what_the_local_registry_does(tracker, here, name, stages):
     assert there.versions(name) == here.versions(name)
     assert there.get(f"{name}@production").version == 2
     assert name in there.models()
-
-
-def test_its_rules_are_the_same(sqlite_tracker, name):
-    there = opened(sqlite_tracker)
-    there.register(name, run="run-1")
-    with pytest.raises(RegistryError, match="may go to experimental or staging"):
-        there.set_stage(name, 1, "production", reason="please")
-    with pytest.raises(RegistryError, match="has no version 7"):
-        there.set_alias(name, "best", 7, reason="please")
-    with pytest.raises(RegistryError, match="has no model 'nowhere'"):
-        there.get("nowhere@production")
-    assert there.find("nowhere@production") is None
 
 
 def test_mlflows_own_users_see_aliases_descriptions_and_who_is_in_production(tracker, name):
@@ -165,57 +128,12 @@ def test_a_wrong_option_is_named():
 # -- mirrors -------------------------------------------------------------------------------------
 
 
-def test_registries_are_mirrored_both_ways(tracker, here, name, tmp_path):
+def test_registries_are_mirrored_through_a_server(tracker, here, name, tmp_path):
     live(here, name)
     there, back = opened(tracker), LocalRegistry(tmp_path / "back")
     mirror(here, there, name)
-    assert there.state(name) == here.state(name)
-    assert behind(here, there, name).changes == 0
-    there.set_alias(name, "candidate", 3, reason="to be tried")
     mirror(there, back, name)
-    assert back.state(name) == there.state(name)
-    mirror(back, here, name)
-    assert here.state(name) == there.state(name)
-
-
-def many(model):
-    start = datetime(2026, 3, 1, tzinfo=timezone.utc)
-    for number in range(1, 101):
-        stamp = changes.Stamp(by="Ada", time=start + timedelta(minutes=number), reason="gate passed")
-        model = changes.register(
-            model, stamp, run=f"run-{number}", artifact=None, digest=None, commit=None, metrics={"accuracy": 0.5},
-            description="",
-        )  # fmt: skip
-        if number % 20 == 0:
-            model = changes.set_alias(model, "champion", number, stamp)
-            model = changes.set_stage(model, number, "staging", stamp)
-            model = changes.set_stage(model, number, "production", stamp)
-    return model
-
-
-def test_a_mirror_killed_in_the_middle_again_and_again_becomes_equal(sqlite_tracker, here, name):
-    here.change(name, many, create=True)
-    there = opened(sqlite_tracker)
-    for enough in (15, 60):
-        child = multiprocessing.get_context("spawn").Process(
-            target=_mirror_to, args=(here.folder, sqlite_tracker.uri, name)
-        )
-        child.start()
-        while name not in there.models() or len(there.versions(name)) < enough:
-            assert child.is_alive()
-            time.sleep(0.05)
-        os.kill(child.pid, signal.SIGKILL)
-        child.join()
-        assert enough <= len(there.versions(name)) < 100
-    mirror(here, there, name)
-    assert there.state(name) == here.state(name)
-    aliases = sqlite_tracker.client.get_registered_model(name).aliases
-    assert {alias: int(number) for alias, number in aliases.items()} == {"champion": 100, "production": 100}
-
-
-def _mirror_to(folder, uri, name):
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    mirror(LocalRegistry(folder), MlflowRegistryFactory().open({"tracking_uri": uri}), name)
+    assert back.state(name) == there.state(name) == here.state(name)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -295,31 +213,3 @@ def test_files_that_somebody_changed_are_refused(sqlite_tracker, runs, name, tmp
     with pytest.raises(RegistryError, match="is not what was registered"):
         obtain(opened(sqlite_tracker), f"{name}:1", store)
     assert list(store.iterdir()) == []
-
-
-def test_a_version_without_files_says_where_they_would_be(sqlite_tracker, name, tmp_path):
-    there = opened(sqlite_tracker)
-    there.register(name, run="run-1", artifact="model", digest=f"sha256:{'b' * 64}")
-    with pytest.raises(RegistryError, match="is nowhere: the store has no object sha256:bbb"):
-        obtain(there, f"{name}:1", tmp_path)
-
-
-def test_the_gate_reaches_the_same_verdict_with_production_in_mlflow(sqlite_tracker, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    toy.make_project(tmp_path)
-    here = LocalRegistry(tmp_path / ".unitrack/registry")
-    mirror(here, opened(sqlite_tracker), "toy")
-    toy.commit("Worse", LEVEL="0.80")
-    assert toy.gate().exit_code == 1
-    path = toy.only_verdict(tmp_path)
-    local = path.read_bytes()
-    here._path("toy").unlink()
-    path.unlink()
-    monkeypatch.setenv("UNITRACK_REGISTRY", "mlflow")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_tracker.uri)
-    assert toy.gate().exit_code == 1
-    assert _without_times(path.read_bytes()) == _without_times(local)
-
-
-def _without_times(data):
-    return {key: value for key, value in json.loads(data).items() if key not in ("cost", "created")}

@@ -63,7 +63,7 @@ def check_whole_run(double):
     assert (plot["_type"], plot["caption"]) == ("image-file", "a plot")
     assert double.files[f"/run/one/{plot['path']}"] == png()
     assert json.loads(double.files["/run/one/unitrack/lowered.json"])["run"] == "one"
-    artifacts = [(one["name"].partition("-7e")[0], one["state"], sorted(one["aliases"])) for one in double.artifacts]
+    artifacts = [(one["name"].partition("-7e")[0], one["state"], double.aliases_of(one)) for one in double.artifacts]
     assert artifacts == [
         ("model-w.pt", "COMMITTED", ["best", "latest"]),
         ("folder", "COMMITTED", ["latest"]),

@@ -21,6 +21,7 @@ import msgspec
 from unitrack.errors import ConfigError, RegistryError
 from unitrack.registry import Change, ModelVersion, Registry, check_model_name
 from unitrack.registry.changes import new_model
+from unitrack.registry.outside import wanted_aliases
 from unitrack.registry.state import ModelFile, VersionRecord
 from unitrack_mlflow import _registry_state as kept
 from unitrack_mlflow._models import source_of
@@ -208,7 +209,7 @@ class MlflowRegistry(Registry):
                 if native.stages.get(number, "None") != stage:
                     self._client.transition_model_version_stage(after.name, str(number), stage)
         else:
-            wanted = kept.wanted_aliases(after)
+            wanted = wanted_aliases(after)
             for alias in native.aliases.keys() - wanted.keys():
                 self._client.delete_registered_model_alias(after.name, alias)
             for alias, number in wanted.items():

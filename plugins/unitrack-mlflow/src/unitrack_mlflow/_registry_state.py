@@ -11,17 +11,17 @@ import msgspec
 from unitrack.errors import RegistryError
 from unitrack.registry import Change, Stage
 from unitrack.registry.changes import new_model, redo
+from unitrack.registry.outside import moved, stage_moved
 from unitrack.registry.state import ModelFile, VersionRecord
 
 __all__ = [
     "APPLIED", "DIGEST", "SCHEME", "Native", "Read", "encode", "essence", "key_of", "read", "record_of", "tags_of",
-    "wanted_aliases", "wanted_stages",
+    "wanted_stages",
 ]  # fmt: skip
 
 APPLIED, DIGEST, SCHEME = "unitrack.applied", "unitrack.digest", "unitrack"
 _CHANGE, _VERSION, _REGISTERED = "unitrack.change.", "unitrack.version", "unitrack.registered"
 _CHUNK = 4900  # characters of a tag's value; servers take 5,000 or more
-_HELD: tuple[Stage, ...] = ("staging", "production")
 _STAGES: Mapping[Stage | None, str] = {
     None: "None", "experimental": "None", "staging": "Staging", "production": "Production", "retired": "Archived",
 }  # fmt: skip
@@ -74,12 +74,6 @@ def tags_of(record: VersionRecord, change: Change) -> dict[str, str]:
     tags = {_VERSION if number == 0 else f"{_VERSION}.{number}": piece for number, piece in enumerate(pieces)}
     tags[_REGISTERED] = encode(change)
     return tags if record.digest is None else {**tags, DIGEST: record.digest}
-
-
-def wanted_aliases(model: ModelFile) -> dict[str, int]:
-    """Return the aliases MLflow should have: the free ones, and who is in staging and in production."""
-    held = {record.stage: record.version for record in model.versions if record.stage in _HELD}
-    return {**model.aliases, **{str(stage): number for stage, number in held.items()}}
 
 
 def wanted_stages(model: ModelFile) -> dict[int, str]:
@@ -183,54 +177,11 @@ def _moved(model: ModelFile, native: Native) -> list[Change]:
         now = {number: _OURS.get(stage) for number, stage in native.stages.items()}
         was = {record.version: record.stage for record in model.versions}
         return [
-            _stage(number, was[number], now[number] or "experimental", when)
+            stage_moved(number, was[number], now[number] or "experimental", system=_MLFLOW, when=when)
             for number in sorted(now)
             if _STAGES[was[number]] != native.stages[number]
         ]
-    return [*_moved_aliases(model, native, when), *_moved_stages(model, native, when)]
-
-
-def _moved_aliases(model: ModelFile, native: Native, when: datetime) -> list[Change]:
-    free = {alias: number for alias, number in native.aliases.items() if alias not in _HELD}
-    moved = [
-        Change(
-            time=when, by=_MLFLOW, action="alias", version=number, alias=alias, before=model.aliases.get(alias),
-            after=number, reason="moved in MLflow",
-        )
-        for alias, number in sorted(free.items())
-        if model.aliases.get(alias) != number
-    ]  # fmt: skip
-    gone = [
-        Change(
-            time=when, by=_MLFLOW, action="delete_alias", version=number, alias=alias, before=number,
-            reason="taken away in MLflow",
-        )
-        for alias, number in sorted(model.aliases.items())
-        if alias not in free
-    ]  # fmt: skip
-    return [*moved, *gone]
-
-
-def _moved_stages(model: ModelFile, native: Native, when: datetime) -> list[Change]:
-    """Of several versions in staging the alias can name but one, so only a change of that one is a move."""
-    found = []
-    wanted = wanted_aliases(model)
-    for stage in _HELD:
-        was, now = wanted.get(stage), native.aliases.get(stage)
-        if was == now:
-            continue
-        if was is not None:
-            found.append(_stage(was, stage, "retired", when))
-        if now is not None:
-            found.append(_stage(now, model.versions[now - 1].stage, stage, when))
-    return found
-
-
-def _stage(number: int, before: Stage | None, after: Stage, when: datetime) -> Change:
-    return Change(
-        time=when, by=_MLFLOW, action="stage", version=number, before=before, after=after, reason="moved in MLflow",
-        forced=True,
-    )  # fmt: skip
+    return moved(model, native.aliases, system=_MLFLOW, when=when)
 
 
 def _decode(text: str, kind: type[_Kind], key: str) -> _Kind:

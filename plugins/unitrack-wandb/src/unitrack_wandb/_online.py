@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from unitrack.events import FinalStatus
     from unitrack.lowering import Lowerings
 
-__all__ = ["POSITION_KEY", "OnlineRun", "state_of"]
+__all__ = ["POSITION_KEY", "OnlineRun", "client_settings", "state_of"]
 
 POSITION_KEY = "unitrack/position"
 _IN_CONFIG = ("names", "tags", "steps", "definitions", "by_hand", "lowered", "refused", "about")
@@ -128,7 +128,7 @@ class OnlineRun:
             mode="online", id=self._key, project=self._project, entity=self._entity, name=run.name or run.id,
             group=options.group or run.group, job_type=options.job_type, notes=options.notes, resume="allow",
             tags=state.tags or list(run.tags), dir=options.dir or self._scratch.name, reinit="finish_previous",
-            settings=wandb.Settings(**_settings(options, self._server.url)),
+            settings=wandb.Settings(**client_settings(options, self._server.url)),
         )  # fmt: skip
         if made is None:
             raise FatalBackendError(f"{self._server.where}: the client made no run; is WANDB_MODE set to disabled?")
@@ -299,7 +299,7 @@ def _bounded(where: str) -> Iterator[None]:
         raise RetryableError(f"{where}: the client could not finish the run in time: {error}") from error
 
 
-def _settings(options: Options, url: str) -> dict[str, Any]:
+def client_settings(options: Options, url: str) -> dict[str, Any]:
     """Return what keeps W&B's client to the run alone, quiet and bounded in time."""
     return {
         "base_url": url, "silent": True, "quiet": True, "console": "off", "disable_git": True, "disable_code": True,
