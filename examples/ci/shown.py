@@ -37,8 +37,8 @@ class JobLog:
             screen.print(f"  step {name}", style="bold", markup=False)
         elif TOLD.match(line):
             word = line.split(" ", 1)[0]
-            text = Text(f"    {line}", style=COLORS.get(word, "dim"), no_wrap=True, overflow="ellipsis")
-            screen.print(text)
+            style = COLORS.get(word, "dim")
+            screen.print(f"    {line}", style=style, markup=False, no_wrap=True, overflow="ellipsis")
 
 
 def heading(text):
@@ -55,7 +55,7 @@ def show_comment(comment, number):
 def show_check(check):
     """Show a check run and its remarks at lines of files."""
     color = COLORS.get(check["conclusion"], "yellow")
-    parts = [Text(f"{check['title']}: {check['conclusion']}", style=f"bold {color}")]
+    parts = [Text(f"{check['conclusion']}: {check['title']}", style=f"bold {color}")]
     for one in check["annotations"]:
         parts.append(Text(f"\n{one['path']}, line {one['start_line']}: {one['title']}", style="bold"))
         parts.append(Text(_short(one["message"])))

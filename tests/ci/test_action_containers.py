@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from action_bench import SETTINGS, ActionBench
 from action_runner import ROOT, WorkflowRun
-from containers import Engine, Image, open_podman, open_registry, push_python_image, tamper_with
+from containers import Engine, Image, open_docker, open_podman, open_registry, push_python_image, tamper_with
 from github_fake import FakeGitHub
 
 GATE = ROOT / "examples" / "ci" / "gate.yml"
 CONTAINER = """\
 
 [train.container]
-engine = "podman"
+engine = "{engine}"
 image = "{image}"
 memory = "200m"
 """
@@ -39,8 +39,14 @@ def engine(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield opened
 
 
+@pytest.fixture(scope="module")
+def docker(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with open_docker(tmp_path_factory.mktemp("docker"), registry) as opened:
+        yield opened
+
+
 def gate(folder: Path, hub: FakeGitHub, engine: Engine, reference: str, **constants: str) -> WorkflowRun:
-    settings = SETTINGS + CONTAINER.format(image=reference)
+    settings = SETTINGS + CONTAINER.format(engine=engine.name, image=reference)
     bench = ActionBench(folder / "bench", hub, settings=settings, variables=engine.variables)
     run = bench.runner.run(GATE, bench.pull_request(7, "topic", **constants))
     assert engine.containers() == [], "nothing is left behind"
@@ -77,6 +83,20 @@ def test_a_training_without_enough_memory_is_no_evidence(
     assert_kept_out(run, hub, "it ran out of memory")
 
 
+@pytest.mark.parametrize(
+    ("extra", "reason"), [("None", ""), (HUNGRY, "it ran out of memory"), ('"sys.exit(3)"', "exit code 3")]
+)
+def test_docker_is_as_good_and_as_strict(
+    hub: FakeGitHub, docker: Engine, image: Image, tmp_path: Path, extra: str, reason: str
+) -> None:
+    run = gate(tmp_path, hub, docker, image.reference, LEVEL="0.91", EXTRA=extra)
+    if reason:
+        assert_kept_out(run, hub, reason)
+    else:
+        assert run.conclusion == "success", run.job.log
+        assert [check["conclusion"] for check in hub.checks.values()] == ["success"]
+
+
 def test_a_digest_that_the_registry_does_not_have_is_no_evidence(
     hub: FakeGitHub, engine: Engine, image: Image, tmp_path: Path
 ) -> None:
@@ -95,7 +115,7 @@ def test_an_image_changed_in_the_registry_is_no_evidence(
 def test_a_model_trained_in_a_container_is_promoted_and_the_next_change_is_held_to_it(
     hub: FakeGitHub, engine: Engine, image: Image, tmp_path: Path
 ) -> None:
-    settings = SETTINGS + CONTAINER.format(image=image.reference)
+    settings = SETTINGS + CONTAINER.format(engine=engine.name, image=image.reference)
     bench = ActionBench(tmp_path / "bench", hub, settings=settings, variables=engine.variables)
     bench.pull_request(7, "wider", LEVEL="0.91")
     event = bench.merge(7)
