@@ -7,14 +7,18 @@ import shutil
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import numpy as np
 import pytest
 
-from tests.support import watched
+from tests.support import verdicts, watched
 from tests.support.toy import git
 from unitrack import schemas
 from unitrack.config import load_settings
 from unitrack.errors import ConfigError
+from unitrack.gate.decide import MetricEvidence, decide
+from unitrack.gate.policy import make_policy, policy_digest
+from unitrack.gate.verdict import verdict_path, write_verdict
 from unitrack.reader import get_run, runs
 
 
@@ -200,6 +204,25 @@ def test_training_data_that_changed_are_not_taken_for_those_of_the_model(project
     code, found = result()
     assert (code, len(found["features"])) == (0, 4)
     assert "was the model trained on it?" in found["warnings"][0]
+
+
+def test_a_version_whose_run_is_elsewhere_is_compared_with_the_verdict_that_let_it_in(project):
+    fresh(project, seed=2)
+    policy = make_policy(load_settings(env={}).gate)
+    rule = msgspec.structs.replace(policy.metrics[0], examples=None)
+    policy = msgspec.structs.replace(policy, metrics=(rule,))
+    values = (0.87, 0.86, 0.88, 0.87, 0.87)
+    found = decide(policy, [MetricEvidence(rule=rule, seeds=verdicts.SEEDS, candidate=values, baseline=values)])
+    made = verdicts.verdict("pass", found, policy=policy, policy_sha256=policy_digest(policy), requirements=())
+    candidate = msgspec.structs.replace(made.candidate, commit=git("rev-parse", "HEAD"))
+    made = msgspec.structs.replace(made, candidate=candidate)
+    write_verdict(verdict_path(project / ".unitrack", made.key[:16]), made, "")
+    shutil.rmtree(project / ".unitrack/runs/training")
+    code, found = result()
+    (metric,) = found["metrics"]
+    assert (code, found["promotion"], metric["decision"]) == (3, f"verdict {made.key[:16]}", "undecided")
+    assert metric["seeds"] == list(values)
+    assert "not in this store" in found["warnings"][0]
 
 
 def test_a_model_whose_bytes_were_changed_is_not_measured(project):
