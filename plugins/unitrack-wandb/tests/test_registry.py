@@ -16,6 +16,7 @@ from unitrack.registry.mirror import mirror
 from unitrack.registry.using import obtain
 from unitrack_wandb import WandbRegistryFactory
 from unitrack_wandb._registry_shelf import Pen, Shelf
+from unitrack_wandb._registry_state import chain
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::pydantic.PydanticDeprecatedSince20")
 
@@ -180,6 +181,40 @@ def test_two_who_change_a_model_at_once_both_do(double, options, name):
     assert {"of-a": 0, "of-b": 0, "of-c": 0}.items() <= double.aliases(place(name)).items()
     ours = [member["index"] for member in double.memberships[f"team/unitrack-registry/history.{name}"]]
     assert len(ours) == 7, "what lost the race is taken away again"
+
+
+def test_what_a_slow_writer_does_late_is_put_right(double, options, name):
+    slow, quick, late = opened(FACTORY, options), opened(FACTORY, options), []
+    for number in (1, 2):
+        quick.register(name, run=f"run-{number}")
+    real = slow._move_aliases
+
+    def move(entry, members):
+        if not late:
+            late.append(quick.set_alias(name, "best", 2, reason="newer"))
+        real(entry, members)
+
+    slow._move_aliases = move
+    slow.set_alias(name, "best", 1, reason="older")
+    assert double.aliases(place(name)) == {"best": 1, "latest": 1}
+    assert slow._head(name).applied
+    assert [change.by for change in slow.history(name)] == ["Ada"] * 4
+
+
+@pytest.mark.parametrize(
+    ("parents", "counts"),
+    [
+        ({}, []),
+        ({0: None, 1: 0, 2: 1}, [0, 1, 2]),
+        ({0: None, 1: None, 2: 0}, [0, 2]),  # 1 came second
+        ({0: None, 1: 0, 2: 0, 3: 0, 4: 1, 5: 4, 6: 4}, [0, 1, 4, 5]),
+        ({3: 2, 4: 3, 5: 3, 7: 4}, [3, 4, 7]),  # the oldest were deleted
+        ({0: None, 4: 3, 5: 4}, [0, 4, 5]),  # those between were
+        ({0: None, 1: 0, 3: 1}, [0, 1, 3]),  # 2 was the head once: somebody went back
+    ],
+)
+def test_of_two_entries_made_from_the_same_the_first_counts(parents, counts):
+    assert chain(parents) == counts
 
 
 def test_what_was_deleted_of_an_old_history_is_not_missed(double, there, name):

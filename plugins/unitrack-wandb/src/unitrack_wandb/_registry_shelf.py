@@ -7,7 +7,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -215,6 +215,7 @@ class Pen:
 
         run = self._opened()
         artifact = wandb.Artifact(name, type=kind, metadata=dict(metadata), description=description or None)
+        artifact.ttl = None  # a team may have old versions of artifacts deleted, but not these
         folder = Path(tempfile.mkdtemp(dir=self._scratch.name)) if self._scratch else Path()
         for path, data in files.items():
             (folder / path).write_bytes(data)
@@ -266,10 +267,15 @@ def _member(artifact: Any) -> Member:
         index=_index(artifact.name.rpartition(":")[2]),
         link=Link(artifact.id, artifact.source_qualified_name),
         aliases=tuple(alias for alias in artifact.aliases if alias not in _OWN_ALIASES),
-        created=datetime.fromisoformat(artifact.created_at.replace("Z", "+00:00")).replace(microsecond=0),
+        created=_time(artifact.created_at),
         description=artifact.description or "",
         told=_told(artifact),
     )
+
+
+def _time(stamp: str) -> datetime:
+    made = datetime.fromisoformat(stamp.replace("Z", "+00:00")).replace(microsecond=0)
+    return made if made.tzinfo else made.replace(tzinfo=timezone.utc)
 
 
 def _told(artifact: Any) -> Mapping[str, Any]:
