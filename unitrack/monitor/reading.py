@@ -3,7 +3,7 @@
 A file is taken as a stranger's. Columns are few enough, named once each, and cells no longer than anyone needs; what
 is not as its name says is an EvidenceError that names the file. Rows are drawn without replacement, each alike, with a
 fixed seed: the same file gives the same sample. A CSV's rows are all looked at, and only the drawn ones are kept;
-of a Parquet file one batch is in memory at a time.
+of a Parquet file one row group is in memory at a time.
 """
 
 from __future__ import annotations
