@@ -9,10 +9,9 @@ arguments=(gate --candidate "$CANDIDATE" --output "$folder")
 [[ -z $BRANCH ]] || arguments+=(--branch "$BRANCH")
 
 echo "folder=$folder" >>"$GITHUB_OUTPUT"
-# What training prints is shown below, and must not speak to the runner.
-token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
-echo "::stop-commands::$token"
-code=0
-(cd -- "$WORKING_DIRECTORY" && exec "$PYTHON" -m unitrack "${arguments[@]}") 2>&1 | tee "$folder/gate.log" || code=$?
-echo "::$token::"
+source "${BASH_SOURCE%/*}/shown.sh"
+unitrack_there() {
+    cd -- "$WORKING_DIRECTORY" && exec "$PYTHON" -m unitrack "$@"
+}
+shown "$folder/gate.log" unitrack_there "${arguments[@]}"
 echo "code=$code" >>"$GITHUB_OUTPUT"

@@ -8,11 +8,8 @@ arguments=(rerun "$commit")
 [[ -z $SEEDS ]] || arguments+=(--seeds "$SEEDS")
 
 log=$(mktemp "$RUNNER_TEMP/unitrack-train-XXXXXX")
-token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
-echo "::stop-commands::$token"
-code=0
-"$PYTHON" -m unitrack "${arguments[@]}" 2>&1 | tee "$log" || code=$?
-echo "::$token::"
+source "${BASH_SOURCE%/*}/shown.sh"
+shown "$log" "$PYTHON" -m unitrack "${arguments[@]}"
 {
     printf '## %s\n\n' "$([[ $code == 0 ]] && echo Trained || echo "Training gave no evidence")"
     head -c 60000 -- "$log" | sed 's/^/    /' # indented, it is no markup
