@@ -38,9 +38,13 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True):
-    """Why data can't be had, in words that go on from "the reference data" or "the fresh data"."""
+    """Why data can't be had, in words that go on from "the reference data" or "the fresh data".
+
+    `lost` says that there were some: then drift is open, not out of the question.
+    """
 
     why: str
+    lost: bool = False
 
 
 def in_project(settings: Settings, name: str, key: str) -> Located:
@@ -67,7 +71,8 @@ def of_run(view: RunView, store: Path, *, training: bool) -> Located | Missing:
         if found is not None:
             return found
     return Missing(
-        why=f"are gone or changed since run {view.id} logged {chosen[0].name!r:.80}: log them with keep=True"
+        why=f"are gone or changed since run {view.id} logged {chosen[0].name!r:.80}: log them with keep=True",
+        lost=True,
     )
 
 

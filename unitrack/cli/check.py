@@ -150,6 +150,7 @@ class _Watch:
         self._settings, self._check, self._version, self._run = settings, check, version, run
         self._fresh = None if check.fresh is None else in_project(settings, check.fresh, "fresh")
         self._commit: str | None = None
+        self._lost = False
         self._warnings: list[str] = []
 
     def check(self) -> Check:
@@ -160,8 +161,8 @@ class _Watch:
         if not (metrics or data.features or data.changes):
             raise EvidenceError(f"nothing was checked: {'; '.join(self._warnings) or 'there is nothing to compare'}")
         return Check(
-            outcome=outcome_of(data.changes, data.features, metrics),
-            summary=summary_of(data.changes, data.features, metrics),
+            outcome=outcome_of(data.changes, data.features, metrics, lost=self._lost),
+            summary=summary_of(data.changes, data.features, metrics, lost=self._lost),
             created=time.time(),
             unitrack=installed_version(),
             project=self._settings.project,
@@ -277,6 +278,7 @@ class _Watch:
             found = of_run(view, self._settings.store, training=training)
         if isinstance(found, Located):
             return found
+        self._lost = self._lost or found.lost
         self._warnings.append(f"the {what} data {found.why}; so drift of values is not tested: name them in [check]")
         return None
 

@@ -78,16 +78,28 @@ def _open(features: Sequence[FeatureDrift], metrics: Sequence[MetricCheck]) -> l
 
 
 def outcome_of(
-    changes: Sequence[SchemaChange], features: Sequence[FeatureDrift], metrics: Sequence[MetricCheck]
+    changes: Sequence[SchemaChange],
+    features: Sequence[FeatureDrift],
+    metrics: Sequence[MetricCheck],
+    *,
+    lost: bool = False,
 ) -> Outcome:
-    """Join what was found: drift or a metric that is worse fails, what is not shown either way leaves it open."""
+    """Join what was found: drift or a metric that is worse fails, what is not shown either way leaves it open.
+
+    So do data that are `lost`, and a check that decided nothing.
+    """
     if _drifted(changes, features) or any(one.decision == "fail" for one in metrics):
         return "fail"
-    return "undecided" if _open(features, metrics) else "pass"
+    held = any(one.decision == "pass" for one in metrics) or any(one.state == "stable" for one in features)
+    return "pass" if held and not lost and not _open(features, metrics) else "undecided"
 
 
 def summary_of(
-    changes: Sequence[SchemaChange], features: Sequence[FeatureDrift], metrics: Sequence[MetricCheck]
+    changes: Sequence[SchemaChange],
+    features: Sequence[FeatureDrift],
+    metrics: Sequence[MetricCheck],
+    *,
+    lost: bool = False,
 ) -> str:
     """Say it in a few sentences."""
     worse = [one.name for one in metrics if one.decision == "fail"]
@@ -107,6 +119,8 @@ def summary_of(
         parts.append(f"No metric of {len(gating)} lost more than its margin allows.")
     if not drifted and features:
         parts.append(f"No drift is shown in {tested} features.")
+    if lost:
+        parts.append("Drift could not be tested: the data are gone.")
     return " ".join(parts)
 
 
