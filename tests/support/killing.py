@@ -28,7 +28,7 @@ import random, sys, time
 import unitrack
 
 LEVEL = 0.9
-draw = random.Random(int(sys.argv[1]))
+draw = random.Random(f"{LEVEL} {sys.argv[1]}")
 with unitrack.init() as run:
     for step in range(5):
         run.log({"acc": LEVEL + 0.01 * draw.gauss(0, 1)}, step=step)
@@ -110,6 +110,19 @@ class Killable:
             process.communicate()
             return True
         return False
+
+    def kill_after_a_job(self) -> set[str]:
+        """Kill a gate of a new candidate once a training has ended; return the keys of those that have."""
+        self.next_candidate()
+        before, process = self.known_jobs(), self.start()
+        try:
+            while not (ended := self.known_jobs() - before):
+                assert process.poll() is None, "no training ended"
+                time.sleep(0.02)
+        finally:
+            process.kill()
+            process.communicate()
+        return ended
 
     def finish(self) -> tuple[Verdict, float]:
         """Let a gate come to its verdict, and return it and the seconds it took."""
