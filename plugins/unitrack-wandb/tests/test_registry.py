@@ -63,7 +63,7 @@ class TestWandb(RegistryContract):
     def progress(self, there, name):
         """Count what stands for versions and what is linked: one kill is while these are made, one while those are."""
         made = sum(one["name"] == f"version.{name}" for one in there.double.artifacts)
-        return (made + len(there.double.memberships.get(place(name), ()))) // 2
+        return (made + len(there.double.versions(place(name)))) // 2
 
     @pytest.fixture
     def there(self, options, double):
@@ -133,7 +133,7 @@ def test_a_version_that_was_taken_out_says_so_and_comes_back_when_it_is_wanted(d
     assert there.get(f"{name}:1").stage == "retired"
     assert there.history(name)[-1].reason == "taken out of the collection in W&B"
     there.set_alias(name, "other", 2, reason="why not")
-    assert [one["index"] for one in double.memberships[place(name)]] == [1]
+    assert [one["index"] for one in double.versions(place(name))] == [1]
     there.set_stage(name, 1, "staging", reason="needed after all")
     assert double.aliases(place(name)) == {"other": 1, "staging": 2, "latest": 2}
     assert [record.stage for record in there.state(name).versions] == ["staging", None]
@@ -179,7 +179,7 @@ def test_two_who_change_a_model_at_once_both_do(double, options, name):
     assert sorted(version.run for version in there.versions(name)) == ["run-0", "run-a", "run-b", "run-c"]
     assert sorted(change.by for change in there.history(name)) == ["Ada", "Ada", "Ada", "Ada", "a", "b", "c"]
     assert {"of-a": 0, "of-b": 0, "of-c": 0}.items() <= double.aliases(place(name)).items()
-    ours = [member["index"] for member in double.memberships[f"team/unitrack-registry/history.{name}"]]
+    ours = [member["index"] for member in double.versions(f"team/unitrack-registry/history.{name}")]
     assert len(ours) == 7, "what lost the race is taken away again"
 
 
@@ -220,7 +220,9 @@ def test_of_two_entries_made_from_the_same_the_first_counts(parents, counts):
 def test_what_was_deleted_of_an_old_history_is_not_missed(double, there, name):
     live(there, name)
     before, history = there.state(name), f"team/unitrack-registry/history.{name}"
-    double.memberships[history] = [one for one in double.memberships[history] if one["index"] not in (0, 1, 5, 6)]
+    for one in double.versions(history):
+        if one["index"] in (0, 1, 5, 6):
+            del double.memberships[history][one["id"]]
     assert opened(FACTORY, {"timeout": 5}).state(name) == before
 
 
@@ -346,7 +348,7 @@ def test_a_registered_run_that_was_sent_is_linked_with_its_files_once(double, th
     digest = sent(double, runs, run)
     for _ in range(2):  # W&B links a version once: the second has none of its own
         there.register(name, run=run, artifact="net.pt", digest=digest)
-    (first, second) = [double.artifact(one["id"]) for one in double.memberships[place(name)]]
+    (first, second) = [double.artifact(one["id"]) for one in double.versions(place(name))]
     assert (first["place"].split("/")[1], second["name"]) == ("p", f"version.{name}")
     (tmp_path / "elsewhere").mkdir()
     assert obtain(there, f"{name}:1", tmp_path / "elsewhere").size == 7
@@ -356,7 +358,7 @@ def test_files_that_somebody_changed_are_refused(double, there, runs, name, tmp_
     run = f"run-of-{name}"
     digest = sent(double, runs, run, data=b"weights of this test")
     there.register(name, run=run, artifact="net.pt", digest=digest)
-    artifact = double.artifact(double.memberships[place(name)][0]["id"])
+    artifact = double.artifact(double.versions(place(name))[0]["id"])
     inside = double.entries(artifact)["net.pt"]["digest"]
     double.replaced[inside] = b"poisons of this test"
     store = tmp_path / "elsewhere"

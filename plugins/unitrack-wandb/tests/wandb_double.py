@@ -24,7 +24,7 @@ class Double(Collections):
 
     def __init__(self):
         super().__init__()
-        self.runs, self.streams, self.files, self.asked = {}, {}, {}, Counter()
+        self.runs, self.streams, self.files, self.contents, self.asked = {}, {}, {}, {}, Counter()
         self.alerts, self.faults, self.unknown = [], [], []
         self.lock = threading.RLock()
         double = self
@@ -82,6 +82,7 @@ class Double(Collections):
                 return self.answer(request, 200, {"exitcode": None, "limits": {}})
             if request.command == "PUT":
                 self.files[path] = body
+                self.contents[hashlib.md5(body, usedforsecurity=False).hexdigest()] = body
                 return self.answer(request, 200, {})
             if "/artifacts" in path and self.content(path) is not None:
                 return self.answer(request, 200, self.content(path))
@@ -177,9 +178,10 @@ class Double(Collections):
 
     def content(self, path):
         """Return a file of an artifact by the MD5 in its path, as W&B's second storage layout has it."""
-        digests = {hashlib.md5(data, usedforsecurity=False).hexdigest(): data for data in self.files.values()}
-        digests |= {base64.b64decode(digest).hex(): data for digest, data in self.replaced.items()}
-        return next((digests[part] for part in path.split("/") if part in digests), None)
+        for digest, data in self.replaced.items():
+            if base64.b64decode(digest).hex() in path.split("/"):
+                return data
+        return next((self.contents[part] for part in path.split("/") if part in self.contents), None)
 
     def on_run_files(self, given):
         folder = f"/run/{given['name']}/"

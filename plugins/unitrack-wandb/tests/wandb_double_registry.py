@@ -1,9 +1,10 @@
 """The part of the double that artifacts are in: sequences, collections they are linked into, aliases, files.
 
 It answers the operations that W&B's client 0.31 sends (`wandb/sdk/artifacts/_generated`) with the fields of their
-fragments. What it adds of its own is what W&B's documentation and its client's code say of the server: versions are
+fragments. What it adds of its own is what W&B's documentation, its client's code and those who write it say of the server: versions are
 numbered as they are committed, the same digest in one sequence is the same version, an alias names one version of
 a collection, `latest` is the last one, a version is linked into a collection once and numbered there anew.
+It lists no `v3` among aliases, which leaves the client with the number a version has where it was logged.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ class Collections:
 
     def __init__(self):
         self.artifacts, self.used, self.linked = [], [], []
-        self.memberships = {}  # place: versions of the collection, each with artifact, index and aliases
+        self.sequences = set()
+        self.memberships = {}  # place: by artifact, the versions of the collection, with artifact, index and aliases
         self.numbered = {}  # place: how many versions there ever were
         self.replaced = {}  # an entry's digest: what is there in its stead
 
@@ -38,6 +40,7 @@ class Collections:
                 "asked": set(), "run": told.get("runName"),
             }  # fmt: skip
             self.artifacts.append(made)
+            self.sequences.add(place)
             same = [made]
         same[0]["asked"] |= {one["alias"] for one in told.get("aliases") or []}
         if same[0]["state"] == "COMMITTED":
@@ -54,33 +57,34 @@ class Collections:
 
     def join(self, place, artifact):
         """Make an artifact a version of a collection, once."""
-        inside = self.memberships.setdefault(place, [])
-        for one in inside:
-            if one["id"] == artifact["id"]:
-                return one
+        inside = self.memberships.setdefault(place, {})
+        if artifact["id"] in inside:
+            return inside[artifact["id"]]
         made = {"id": artifact["id"], "index": self.numbered.get(place, 0), "aliases": set()}
         self.numbered[place] = made["index"] + 1
-        inside.append(made)
+        inside[made["id"]] = made
         return made
 
     def move(self, place, artifact, aliases):
-        for one in self.memberships[place]:
+        for one in self.memberships[place].values():
             one["aliases"] -= set(aliases)
         self.membership(place, artifact)["aliases"] |= set(aliases)
 
     # -- what tests look at ----------------------------------------------------------------------
 
     def artifact(self, id):
-        (found,) = [one for one in self.artifacts if one["id"] == id]
-        return found
+        return self.artifacts[int(id.removeprefix("artifact-"))]
 
     def membership(self, place, artifact):
-        (found,) = [one for one in self.memberships[place] if one["id"] == artifact]
-        return found
+        return self.memberships[place][artifact]
+
+    def versions(self, place):
+        """Return the versions of a collection, the oldest first."""
+        return list(self.memberships.get(place, {}).values())
 
     def aliases(self, place):
         """Return each alias of a collection with the version it names."""
-        return {alias: one["index"] for one in self.memberships.get(place, []) for alias in one["aliases"]}
+        return {alias: one["index"] for one in self.versions(place) for alias in one["aliases"]}
 
     def aliases_of(self, artifact):
         return sorted(self.membership(artifact["place"], artifact["id"])["aliases"])
@@ -89,9 +93,9 @@ class Collections:
 
     def collection(self, place):
         entity, project, name = place.split("/")
-        kind = "ArtifactSequence" if any(one["place"] == place for one in self.artifacts) else "ArtifactPortfolio"
+        kind = "ArtifactSequence" if place in self.sequences else "ArtifactPortfolio"
         project = {"id": "1", "internalId": "1", "name": project, "entity": {"name": entity}}
-        types = [self.artifact(one["id"])["type"] for one in self.memberships[place]] or ["model"]
+        types = [self.artifact(one)["type"] for one in list(self.memberships[place])[:1]] or ["model"]
         return {
             "__typename": kind, "id": place, "name": name, "project": project, "description": None, "createdAt": _MADE,
             "updatedAt": None, "type": {"name": types[0]}, "tags": {"edges": []},
@@ -102,9 +106,8 @@ class Collections:
         aliases = [
             {"__typename": "ArtifactAlias", "id": alias, "alias": alias, "artifactCollection": self.collection(place)}
             for place, inside in self.memberships.items()
-            for member in inside
-            if member["id"] == one["id"]
-            for alias in sorted(member["aliases"])
+            if one["id"] in inside
+            for alias in sorted(inside[one["id"]]["aliases"])
         ]
         return {
             "__typename": "Artifact", "id": one["id"], "artifactSequence": self.collection(one["place"]),
@@ -132,7 +135,7 @@ class Collections:
 
     def found(self, place, alias):
         """Return the version of a collection that an alias or `v3` names, the last one for no name."""
-        inside = self.memberships.get(place, [])
+        inside = self.versions(place)
         named = [one for one in inside if not alias or alias in one["aliases"] or alias == f"v{one['index']}"]
         return named[-1] if named else None
 
@@ -160,15 +163,16 @@ class Collections:
         place = f"{given['entity']}/{given['project']}/{given['collection']}"
         if place not in self.memberships:
             return {"project": {"artifactType": {"artifactCollection": None}}}
-        edges = [
-            {"version": f"v{one['index']}", "cursor": one["id"], "node": self.told(self.artifact(one["id"]))}
-            for one in reversed(self.memberships[place])
-        ]
+        inside = self.versions(place)[::-1]
         # Some answers come in pages, or nobody would notice a client that stops after the first.
         start = int(given.get("cursor") or 0)
         end = start + min(given["perPage"], 40)
-        page = {"__typename": "PageInfo", "endCursor": str(end), "hasNextPage": end < len(edges)}
-        found = {"totalCount": len(edges), "pageInfo": page, "edges": edges[start:end]}
+        edges = [
+            {"version": f"v{one['index']}", "cursor": one["id"], "node": self.told(self.artifact(one["id"]))}
+            for one in inside[start:end]
+        ]
+        page = {"__typename": "PageInfo", "endCursor": str(end), "hasNextPage": end < len(inside)}
+        found = {"totalCount": len(inside), "pageInfo": page, "edges": edges}
         collection = {"__typename": self.collection(place)["__typename"], "artifacts": found}
         return {"project": {"artifactType": {"artifactCollection": collection}}}
 
@@ -223,7 +227,7 @@ class Collections:
         if (place, found["id"]) not in [one[:2] for one in self.linked]:
             self.linked.append((place, found["id"], aliases))
         member = self.join(place, found)
-        last = max(self.memberships[place], key=lambda one: one["index"])
+        last = max(self.versions(place), key=lambda one: one["index"])
         self.move(place, found["id"], aliases)
         self.move(place, last["id"], ["latest"])
         answer = {"versionIndex": member["index"], "artifactMembership": None}
@@ -231,7 +235,7 @@ class Collections:
 
     def on_unlink_artifact(self, given):
         place, artifact = given["input"]["artifactPortfolioID"], given["input"]["artifactID"]
-        self.memberships[place] = [one for one in self.memberships[place] if one["id"] != artifact]
+        self.memberships[place].pop(artifact)
         return {"result": {"success": True}}
 
     def on_project_artifact_collection(self, given):
@@ -242,9 +246,8 @@ class Collections:
     def on_delete_artifact(self, given):
         found = self.artifact(given["input"]["artifactID"])
         assert given["input"]["deleteAliases"] or not self.aliases_of(found), "W&B refuses that"
-        self.memberships = {
-            place: [one for one in inside if one["id"] != found["id"]] for place, inside in self.memberships.items()
-        }
+        for inside in self.memberships.values():
+            inside.pop(found["id"], None)
         found["digest"] = None
         return {"result": {"artifact": {"id": found["id"]}}}
 
