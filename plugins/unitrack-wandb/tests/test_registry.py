@@ -201,6 +201,20 @@ def test_what_a_slow_writer_does_late_is_put_right(double, options, name):
     assert [change.by for change in slow.history(name)] == ["Ada"] * 4
 
 
+def test_who_reads_while_another_changes_a_model_takes_nobody_for_wandb(double, options, name):
+    reader, writer = opened(FACTORY, options), opened(FACTORY, options)
+    writer.register(name, run="run-1")
+    real, once = reader._shelf.members, []
+
+    def members(of):
+        if not once:
+            once.append(writer.set_alias(name, "best", 1, reason="while you look"))
+        return real(of)
+
+    reader._shelf.members = members
+    assert [(change.action, change.by) for change in reader.history(name)] == [("register", "Ada"), ("alias", "Ada")]
+
+
 @pytest.mark.parametrize(
     ("parents", "counts"),
     [
@@ -352,6 +366,15 @@ def test_a_registered_run_that_was_sent_is_linked_with_its_files_once(double, th
     assert (first["place"].split("/")[1], second["name"]) == ("p", f"version.{name}")
     (tmp_path / "elsewhere").mkdir()
     assert obtain(there, f"{name}:1", tmp_path / "elsewhere").size == 7
+
+
+def test_a_run_that_sent_what_another_had_sent_before_has_its_files(double, there, runs, name, tmp_path):
+    """W&B takes the same content for the same version, and shows it with the first run alone."""
+    for run in ("first", "second"):
+        digest = sent(double, runs, f"{run}-of-{name}", data=name.encode())
+    there.register(name, run=f"second-of-{name}", artifact="net.pt", digest=digest)
+    (tmp_path / "elsewhere").mkdir()
+    assert obtain(there, f"{name}:1", tmp_path / "elsewhere").digest == digest
 
 
 def test_files_that_somebody_changed_are_refused(double, there, runs, name, tmp_path):

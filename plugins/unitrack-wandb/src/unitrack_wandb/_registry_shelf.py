@@ -55,7 +55,7 @@ class Shelf:
     def __init__(self, options: RegistryOptions) -> None:
         self._options = options
         self._server = Server(options.base_url, timeout=options.timeout)
-        self._places: dict[str, str] = {}
+        self._places: list[str] = []
 
     @property
     def where(self) -> str:
@@ -160,12 +160,12 @@ class Shelf:
         return None if found is None else Link(found.id, found.source_qualified_name)
 
     def _project_of(self, run: str) -> str | None:
-        known = list(self._places.values())
+        """Return the project that has a run; runs of one model are mostly in one."""
         everywhere = self._options.runs or [one.name for one in self._api.projects(self.entity)]
-        for project in dict.fromkeys([*reversed(known), *everywhere]):
+        for project in sorted(everywhere, key=lambda one: one not in self._places):
             if self._server.held(entity=self.entity, project=project, run=to_run_key(run)) is not None:
-                self._places[project] = project
-                return project
+                self._places.append(project)
+                return str(project)
         return None
 
     # -- changing --------------------------------------------------------------------------------
