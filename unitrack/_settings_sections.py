@@ -68,7 +68,7 @@ class ContainerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """The section `[train.container]`: the image jobs run in, and what they may use and reach."""
 
     image: Name
-    """The image by its digest: `name@sha256:...`."""
+    """The image by its digest, `name@sha256:...`, or by a tag that `unitrack.lock` pins."""
 
     engine: Literal["auto", "podman", "docker"] = "auto"
     """The command that runs containers; `auto` takes podman, or else docker."""

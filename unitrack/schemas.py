@@ -24,6 +24,7 @@ GENERATED = {
     "audit": ("The result of a unitrack audit", "unitrack.audit:Audit"),
     "check": ("The result of a unitrack check", "unitrack.monitor:Check"),
     "event": ("One line of a unitrack journal", "unitrack.events:Known"),
+    "lock": ("The lock file of a unitrack project", "unitrack.rerun.lock:Lock"),
     "model": ("A model of the local registry", "unitrack.registry.state:ModelFile"),
     "policy": ("The section [gate] of a unitrack settings file", "unitrack.config:GateSettings"),
     "verdict": ("The result of a unitrack gate", "unitrack.gate.verdict:Verdict"),

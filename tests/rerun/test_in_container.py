@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from containers import Engine, Image
+from containers import Engine, Image, push_python_image
 
 import unitrack
 from unitrack.cli import main
@@ -24,7 +24,7 @@ with unitrack.init() as run:
 """
 SETTINGS = """\
 project = "toy"
-capture = ["hardware"]
+capture = ["hardware", "container"]
 [train]
 command = ["python", "train.py", "{{seed}}"]
 seeds = [0, 1]
@@ -77,6 +77,37 @@ def test_a_commit_is_trained_in_the_image_and_known_the_next_time(engine: Engine
     nothing_is_left(engine)
     again = json.loads(rerun("--json").stdout)
     assert [result["cached"] for result in again] == [True, True]
+
+
+def lock(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["lock", *arguments], prog_name="unitrack")
+
+
+def test_a_tag_runs_as_the_image_that_the_lock_has_for_it(engine: Engine, registry: str) -> None:
+    name = f"locked-{engine.name}"
+    first = push_python_image(registry, name, files={"note": "first"})
+    Path("unitrack.toml").write_text(SETTINGS.format(engine=engine.name, image=first.tagged))
+    refused = rerun("--seeds", "1")
+    assert refused.exit_code == 2
+    assert "run `unitrack lock`" in refused.stderr
+    assert lock().exit_code == 0
+    assert json.loads(Path("unitrack.lock").read_text())["image"] == {"asked": first.tagged, "pinned": first.reference}
+    second = push_python_image(registry, name, files={"note": "second"})
+    assert second.tagged == first.tagged
+    assert lock("--check").exit_code == 0, "a tag that moved changes nothing"
+    assert lock().exit_code == 0
+    done = rerun("--seeds", "1")
+    assert done.exit_code == 0, done.output
+    (view,) = unitrack.runs()
+    assert view.captures["container"]["image"] == first.reference
+    assert view.captures["container"]["image_digest"] == first.digest
+    assert lock("--upgrade").exit_code == 0
+    assert json.loads(Path("unitrack.lock").read_text())["image"]["pinned"] == second.reference
+    Path("unitrack.toml").write_text(SETTINGS.format(engine=engine.name, image=f"{registry}/{name}:2"))
+    assert lock("--check").exit_code == 1
+    missing = lock()
+    assert missing.exit_code == 4
+    assert "can't be had" in missing.stderr
 
 
 def test_a_killed_rerun_is_swept_and_goes_on_where_it_was(engine: Engine) -> None:

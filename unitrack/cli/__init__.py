@@ -42,6 +42,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("import", "Take the runs of a tracker into the store."),
     ("copy", "Send runs to a backend and compare what arrived."),
     ("models", "List, register and promote models."),
+    ("lock", "Pin image, inputs, dependencies and commands in unitrack.lock."),
     ("rerun", "Run the training command again under pinned inputs."),
     ("gate", "Judge a candidate against the baseline."),
     ("waive", "Let a failed metric through, for a reason and a time."),

@@ -10,23 +10,39 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+import msgspec
 
 from unitrack.capture.hardware import HardwareCollector
+from unitrack.capture.redact import redact
 from unitrack.cli._output import note, text_of
 from unitrack.cli._watch import watched_over
-from unitrack.errors import PluginError
+from unitrack.errors import EvidenceError, PluginError
 from unitrack.plugins import load_plugins
 from unitrack.reader import get_run
 from unitrack.rerun.executors.process import ProcessExecutor
+from unitrack.rerun.inputs import pin_inputs
+from unitrack.rerun.lock import observe, read_lock, refuse_drift
 from unitrack.rerun.runner import Rerunner
 from unitrack.rerun.scheduler import how_many
 
 if TYPE_CHECKING:
     from unitrack.config import Settings, TrainSettings
+    from unitrack.plugins import Plugins
     from unitrack.rerun.executors import Executor
     from unitrack.rerun.git import Repository
+    from unitrack.rerun.inputs import Resolve
+    from unitrack.rerun.lock import Lock
 
-__all__ = ["jobs_option", "limit_of", "make_executor", "make_rerunner", "stopped_in_order", "warn_of"]
+__all__ = [
+    "further_inputs",
+    "jobs_option",
+    "limit_of",
+    "make_executor",
+    "make_rerunner",
+    "stopped_in_order",
+    "versions_of",
+    "warn_of",
+]
 
 _WATCHED = "unitrack.cli._training.watched"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -43,11 +59,32 @@ def limit_of(train: TrainSettings, jobs: int | None) -> int:
     return jobs or train.jobs or how_many(train, HardwareCollector().collect())
 
 
+def versions_of(plugins: Plugins) -> Resolve:
+    """Return what asks the plugins for versions of data. A resolver that fails is an EvidenceError."""
+    resolvers = plugins.dataset_resolvers()
+
+    def resolve(uri: str) -> tuple[str, str] | None:
+        for resolver in resolvers:
+            try:
+                found = resolver.resolve(uri)
+            except Exception as error:
+                words = redact(f"{uri}: {resolver.name} can't tell its version: {error}")
+                raise EvidenceError(f"[train].inputs: {words}") from error
+            if found is not None:
+                return resolver.name, found.version
+        return None
+
+    return resolve
+
+
 def make_executor(settings: Settings) -> Executor:
-    """Open the executor that `[train]` names; PluginError if nothing of that name is installed."""
-    train = settings.train
-    if train is None:
+    """Open the executor that `[train]` names; PluginError if nothing of that name is installed.
+
+    An image that the settings name by a tag is the one that `unitrack.lock` has for it.
+    """
+    if settings.train is None:
         return ProcessExecutor()  # Rerunner says what is missing
+    train = _with_locked_image(settings.train, read_lock(settings.root))
     name = train.executor or ("process" if train.container is None else "container")
     plugins = load_plugins(settings)
     found = plugins.named("executors")
@@ -59,23 +96,45 @@ def make_executor(settings: Settings) -> Executor:
     return opened
 
 
+def _with_locked_image(train: TrainSettings, lock: Lock | None) -> TrainSettings:
+    container, image = train.container, None if lock is None else lock.image
+    if container is None or image is None or image.asked != container.image:
+        return train
+    return msgspec.structs.replace(train, container=msgspec.structs.replace(container, image=image.pinned))
+
+
 def make_rerunner(repository: Repository, settings: Settings, *, fresh: bool) -> Rerunner:
     """Return what trains commits of this project, with the executor of its settings.
 
-    From here to the end of the command it is watched over: if it is killed, nothing of it is left.
+    From here to the end of the command it is watched over: if it is killed, nothing of it is left. Raises
+    EvidenceError if the project is not what its `unitrack.lock` says.
     """
     context = click.get_current_context()
     if _WATCHED not in context.meta:
         context.meta[_WATCHED] = True
         context.with_resource(watched_over(settings))
-    return Rerunner(
+    resolve = versions_of(load_plugins(settings))
+    made = Rerunner(
         repository=repository,
         settings=settings,
         executor=make_executor(settings),
         open_run=lambda run: get_run(run, dir=settings.store),
         environ=os.environ,
+        resolve=resolve,
         fresh=fresh,
     )
+    lock = read_lock(settings.root)
+    if lock is not None:
+        evaluated = pin_inputs(repository, settings.root.resolve(), further_inputs(settings), resolve)
+        now = observe(settings, inputs=(*made.inputs.pinned, *evaluated.pinned), known=lock)
+        refuse_drift(lock, now, settings.root)
+    return made
+
+
+def further_inputs(settings: Settings) -> tuple[str, ...]:
+    """Return the inputs of `[evaluate]` that `[train]` does not name."""
+    trained = settings.train.inputs if settings.train else ()
+    return tuple(name for name in (settings.evaluate.inputs if settings.evaluate else ()) if name not in trained)
 
 
 @contextmanager

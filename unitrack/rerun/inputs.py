@@ -1,19 +1,24 @@
-"""Data that training reads and git doesn't keep: pinned by digest, linked into the checkout."""
+"""Data that training reads and git doesn't keep: pinned by digest or version, linked into the checkout."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Union
 
 import msgspec
 
 from unitrack.errors import EvidenceError, UsageError
+from unitrack.objects.hashing import digest_files
+from unitrack.objects.reading import SourceError
 from unitrack.rerun.git import Repository
 
-__all__ = ["InputFile", "Inputs", "pin_inputs"]
+__all__ = ["InputFile", "Inputs", "PinnedInput", "Resolve", "pin_inputs"]
 
-_BLOCK = 1 << 20
+Resolve = Callable[[str], Union[tuple[str, str], None]]
+"""Returns the system that keeps what stands at an absolute path or URI, and its version there; None if none does."""
 
 
 class InputFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,11 +30,30 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     modified: int
 
 
-class Inputs(msgspec.Struct, frozen=True, kw_only=True):
-    """All inputs of a training. `digests` are pairs of setting and SHA-256 over names and contents."""
+class PinnedInput(msgspec.Struct, frozen=True, kw_only=True):
+    """One input as the settings name it: the SHA-256 over its files' names and contents, and its version, if any."""
 
-    digests: tuple[tuple[str, str], ...] = ()
+    name: str
+    digest: str
     files: tuple[InputFile, ...] = ()
+    system: str | None = None
+    version: str | None = None
+
+
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
+    """All inputs of a training, in the order of the settings."""
+
+    pinned: tuple[PinnedInput, ...] = ()
+
+    @property
+    def digests(self) -> tuple[tuple[str, str], ...]:
+        """Return pairs of setting and digest; that of a URI is its version."""
+        return tuple((one.name, one.digest) for one in self.pinned)
+
+    @property
+    def files(self) -> tuple[InputFile, ...]:
+        """Return the files of all."""
+        return tuple(file for one in self.pinned for file in one.files)
 
     def link_into(self, folder: Path) -> None:
         """Link each file that a checkout of the project lacks; inputs with an absolute path stay where they are."""
@@ -45,20 +69,30 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(file.name for file in self.files if _stamp(file.path) != (file.size, file.modified))
 
 
-def pin_inputs(repository: Repository, root: Path, names: tuple[str, ...]) -> Inputs:
-    """Hash what `[train].inputs` names, relative to `root`, apart from what git tracks.
+def _nobody(_: str) -> None:
+    return None
+
+
+def pin_inputs(repository: Repository, root: Path, names: tuple[str, ...], resolve: Resolve = _nobody) -> Inputs:
+    """Hash what `[train].inputs` names, relative to `root`, apart from what git tracks; a URI has a version instead.
 
     Raises EvidenceError for one that is not there, UsageError for one outside of the project.
     """
-    digests, files = [], []
-    for name in names:
-        found = _pin_one(repository, root, name)
-        digests.append((name, _digest(found)))
-        files += found
-    return Inputs(digests=tuple(digests), files=tuple(files))
+    return Inputs(pinned=tuple(_pin_one(repository, root, name, resolve) for name in names))
 
 
-def _pin_one(repository: Repository, root: Path, name: str) -> list[InputFile]:
+def _pin_one(repository: Repository, root: Path, name: str, resolve: Resolve) -> PinnedInput:
+    known = resolve(name if "://" in name else str((root / name).absolute()))
+    system, version = known or (None, None)
+    if "://" in name:
+        if known is None:
+            raise EvidenceError(f"[train].inputs: nobody knows a version of {name}: install the plugin of its system")
+        return PinnedInput(name=name, digest=f"{system}:{version}", system=system, version=version)
+    files = _files(repository, root, name)
+    return PinnedInput(name=name, digest=_digest(files), files=tuple(files), system=system, version=version)
+
+
+def _files(repository: Repository, root: Path, name: str) -> list[InputFile]:
     at = root / name
     if not Path(name).is_absolute() and not at.resolve().is_relative_to(root.resolve()) and ".." in Path(name).parts:
         raise UsageError(f"[train].inputs: {name!r} is outside of {root}: give it as an absolute path")
@@ -97,14 +131,11 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _digest(files: list[InputFile]) -> str:
+    """Hash names and contents, always anew: a job that can write to the store could write to a cache there."""
     whole = hashlib.sha256()
-    for file in files:
-        content = hashlib.sha256()
-        try:
-            with file.path.open("rb") as stream:
-                while block := stream.read(_BLOCK):
-                    content.update(block)
-        except OSError as error:
-            raise EvidenceError(f"[train].inputs: {file.path} can't be read: {error.strerror}") from error
-        whole.update(f"{file.name}\0{content.hexdigest()}\n".encode("utf-8", "surrogateescape"))
+    for file, found in zip(files, digest_files([str(file.path) for file in files]), strict=True):
+        if isinstance(found, SourceError):
+            raise EvidenceError(f"[train].inputs: {found}")
+        content = found[0].removeprefix("sha256:")
+        whole.update(f"{file.name}\0{content}\n".encode("utf-8", "surrogateescape"))
     return whole.hexdigest()

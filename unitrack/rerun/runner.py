@@ -17,7 +17,7 @@ from unitrack.journal import layout
 from unitrack.journal.seal import verify_run
 from unitrack.rerun.checkout import checkout, commit_warnings, dirty_warning, sweep_checkouts
 from unitrack.rerun.executors import Executor, Exit, Place, never
-from unitrack.rerun.inputs import pin_inputs
+from unitrack.rerun.inputs import Inputs, Resolve, pin_inputs
 from unitrack.rerun.job import Job, JobResult, fixed_environment
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ _HALF_AGE = 600.0  # seconds
 class Rerunner:
     """Runs the `[train]` command of a project at any of its commits, also several jobs at a time from threads.
 
-    `open_run` reads a run of the store by its id. Making one pins the inputs, which reads them all;
-    it raises ConfigError without a section `[train]`, EvidenceError for an input that is not there.
+    `open_run` reads a run of the store by its id, `resolve` knows versions of data. Making one pins the inputs, which
+    reads them all; it raises ConfigError without a section `[train]`, EvidenceError for an input that is not there.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Rerunner:
         executor: Executor,
         open_run: Callable[[str], RunView],
         environ: Mapping[str, str],
+        resolve: Resolve | None = None,
         fresh: bool = False,
     ) -> None:
         self.store = settings.store
@@ -64,13 +65,19 @@ class Rerunner:
         sweep_checkouts(repository)
         _sweep_halves(self.store)
         self._fingerprint = executor.fingerprint()
-        self._inputs = pin_inputs(repository, self._root, self._train.inputs)
-        self._input_paths = tuple(dict.fromkeys((self._root / name).absolute() for name in self._train.inputs))
+        self._inputs = pin_inputs(repository, self._root, self._train.inputs, resolve or (lambda _: None))
+        places = (name for name in self._train.inputs if "://" not in name)
+        self._input_paths = tuple(dict.fromkeys((self._root / name).absolute() for name in places))
         self._warnings = _first_warnings(repository, self.store, self._train)
         self._of_commits: dict[str, tuple[str, ...]] = {}
         self._trees: dict[str, str] = {}
         self._checking_out = Lock()
         layout.create_store(self.store)
+
+    @property
+    def inputs(self) -> Inputs:
+        """The inputs as they were pinned."""
+        return self._inputs
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -160,6 +167,8 @@ class Rerunner:
             else:
                 ended = Exit(code=None, seconds=0.0, problem=f"commit {job.commit[:12]} has no folder {job.folder}")
         problem = self._problem(ended, place.run)
+        if problem is not None:  # it may be why
+            problem = "; ".join((problem, *self._of_commits[job.commit]))
         return JobResult(
             key=job.key,
             commit=job.commit,

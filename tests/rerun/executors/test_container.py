@@ -223,7 +223,7 @@ def test_a_program_the_image_lacks_is_named(executor: ContainerExecutor, tmp_pat
 
 
 def test_a_tag_is_refused_and_a_missing_image_is_no_evidence(engine: Engine, image: Image, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"an image that can change: .*podman pull"):
+    with pytest.raises(ConfigError, match=r"an image that can change: run .unitrack lock."):
         make(engine, image.tagged, tmp_path)
     wrong = image.reference.replace(image.digest, f"sha256:{'0' * 64}")
     with pytest.raises(EvidenceError, match=f"{wrong} can't be had"):

@@ -37,7 +37,6 @@ __all__ = ["ContainerExecutor", "is_pinned"]
 
 _PINNED = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 _WORK, _STORE, _CORE = PurePosixPath("/checkout"), PurePosixPath("/unitrack/store"), PurePosixPath("/unitrack/core")
-_DIGEST_OF = "podman pull {0} && podman image inspect --format '{{{{index .RepoDigests 0}}}}' {0}"
 _TMP = "/tmp"  # noqa: S108 - the container's own, in memory
 _NOBODY = 65534
 _PYTHONS = ("python", "python3")
@@ -60,8 +59,8 @@ class ContainerExecutor:
         """Take an image by digest; ConfigError for a tag. `engine` is found by the settings unless given."""
         if not is_pinned(settings.image):
             raise ConfigError(
-                f"[train.container].image {settings.image!r} names an image that can change: "
-                f"write it as name@sha256:..., as `{_DIGEST_OF.format(settings.image)}` prints it",
+                f"[train.container].image {settings.image!r} names an image that can change: run `unitrack lock`, "
+                "which pins what it stands for now, and commit unitrack.lock; or write it as name@sha256:...",
                 key="train.container.image",
             )
         self._settings = settings
@@ -215,6 +214,7 @@ class ContainerExecutor:
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "UNITRACK_DIR": str(_STORE),
+            "UNITRACK_IMAGE": self._settings.image,
             "UNITRACK_MODE": "offline",
             "UNITRACK_PROJECT": job.project,
             "UNITRACK_RUN_ID": place.run,

@@ -76,12 +76,22 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
         if not any(str(one).endswith(f"@{digest}") for one in found):
             raise EvidenceError(f"{self.name} has another image than {digest} under {reference}: remove it there")
 
+    def pin(self, tagged: str) -> str:
+        """Return `name@sha256:...` of what a tag stands for in its registry now. Raises EvidenceError."""
+        self._pull(tagged)
+        found = self._json("image", "inspect", "--format", "{{json .RepoDigests}}", tagged) or []
+        name = _without_tag(tagged)
+        for one in map(str, found):
+            if one.rpartition("@")[0] in (name, f"docker.io/{name}", f"docker.io/library/{name}"):
+                return one
+        raise EvidenceError(f"{self.name} knows no digest of {tagged} in its registry: push it there first")
+
     def _pull(self, reference: str) -> None:
         done = self.call("pull", "--quiet", reference, seconds=_PULL_SECONDS)
         if done.returncode != 0:
             raise EvidenceError(
                 f"the image {reference} can't be had: {complaint(done.stderr)}. Check that it is in the registry, "
-                f"or log in with `{self.name} login`; `unitrack lock` pins what its tag stands for now"
+                f"or log in with `{self.name} login`; `unitrack lock --upgrade` pins what its tag stands for now"
             )
 
     def state(self, container: str) -> State | None:
@@ -135,6 +145,11 @@ def find_engine(wanted: str = "auto", environ: Mapping[str, str] | None = None) 
             return engine
         problems.append(f"{name} does not answer ({complaint(done.stderr)})")
     raise EvidenceError(f"no container engine can be used: {'; '.join(problems)}. Install podman, or start dockerd")
+
+
+def _without_tag(reference: str) -> str:
+    name, colon, tag = reference.rpartition(":")
+    return reference if not colon or "/" in tag else name  # host:5000/name has no tag
 
 
 def complaint(text: str) -> str:
