@@ -145,6 +145,27 @@ def test_what_is_no_evidence_says_why(settings: Settings, spoil: str, reason: st
     assert reason in result.reason
 
 
+def test_a_failure_in_a_checkout_that_lacks_something_says_what(settings: Settings, tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "lib.py").write_text("")
+    for folder, arguments in (
+        (library, ["init", "-q"]),
+        (library, ["add", "."]),
+        (library, ["commit", "-qm", "Library"]),
+        (settings.root, ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "libs/lib"]),
+        (settings.root, ["commit", "-qm", "With a submodule"]),
+    ):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    training = Training()
+    training.spoil = "crash"
+    runner = rerunner(settings, training)
+    result = runner.run(runner.job(head(settings), 0))
+    assert result.reason is not None
+    assert result.reason.startswith("it ended with exit code 1; ")
+    assert "submodules are left empty in a checkout (libs/lib)" in result.reason
+
+
 def test_a_known_run_that_was_forged_since_is_trained_again(settings: Settings) -> None:
     training = Training()
     runner = rerunner(settings, training)

@@ -52,7 +52,10 @@ def commit_warnings(repository: Repository, commit: str, folder: Path) -> tuple[
     warnings = []
     submodules = repository.submodules(commit)
     if submodules:
-        warnings.append(f"{commit[:12]}: submodules are left empty in a checkout ({_some(submodules)})")
+        warnings.append(
+            f"{commit[:12]}: submodules are left empty in a checkout ({_some(submodules)}): "
+            "install what training needs of them, or keep it in this repository"
+        )
     pointers = tuple(path for path in repository.lfs_files(commit) if _is_pointer(folder / path))
     if pointers:
         warnings.append(
