@@ -125,6 +125,22 @@ def test_a_training_that_writes_to_its_input_is_no_evidence(hub: FakeGitHub, tmp
     assert conclusions(hub) == ["failure"]
 
 
+def test_an_input_that_is_not_what_the_lock_says_is_no_evidence(hub: FakeGitHub, tmp_path: Path) -> None:
+    data = tmp_path / "data.txt"
+    data.write_text("as it was")
+    settings = SETTINGS.replace("seeds =", f'inputs = ["{data}"]\nseeds =')
+    bench = ActionBench(tmp_path / "bench", hub, settings=settings)
+    bench.lock()
+    assert gate(bench, LEVEL="0.91").conclusion == "success"
+    data.write_text("as it is now")
+    run = gate(bench, LEVEL="0.92")
+    assert run.conclusion == "failure"
+    assert outputs(run)["verdict"] == "none"
+    assert "unitrack.lock is out of date" in run.job.summary.replace("\\", "")
+    assert data.name in run.job.summary
+    assert conclusions(hub)[-1] == "failure"
+
+
 def test_an_input_that_is_not_there_is_no_evidence(hub: FakeGitHub, tmp_path: Path) -> None:
     settings = SETTINGS.replace("seeds =", 'inputs = ["data/train.csv"]\nseeds =')
     bench = ActionBench(tmp_path / "bench", hub, settings=settings)

@@ -131,3 +131,19 @@ def test_a_model_trained_in_a_container_is_promoted_and_the_next_change_is_held_
 def test_a_tag_is_refused_at_its_line(hub: FakeGitHub, engine: Engine, image: Image, tmp_path: Path) -> None:
     run = gate(tmp_path, hub, engine, image.tagged, LEVEL="0.91")
     assert_kept_out(run, hub, "names an image that can change")
+
+
+def test_a_tag_that_is_locked_is_the_image_it_was_wherever_it_moves(
+    hub: FakeGitHub, engine: Engine, registry: str, tmp_path: Path
+) -> None:
+    locked = push_python_image(registry, "locked", files={"note": "as it was"})
+    settings = SETTINGS + CONTAINER.format(engine=engine.name, image=locked.tagged)
+    bench = ActionBench(tmp_path / "bench", hub, settings=settings, variables=engine.variables)
+    bench.lock(engine.variables)
+    assert push_python_image(registry, "locked", files={"note": "as it is"}).digest != locked.digest
+    said = "\"print(open('/note').read())\""
+    run = bench.runner.run(GATE, bench.pull_request(7, "topic", LEVEL="0.91", EXTRA=said))
+    assert run.conclusion == "success", run.job.log
+    logs = [path.read_text() for path in run.job.workspace.glob(".unitrack/rerun/*/output.log")]
+    assert [text for text in logs if "as it was" in text]
+    assert not [text for text in logs if "as it is" in text]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from action_runner import ActionRunner, Event
+from as_action import AS_ACTION
 from github_fake import FakeGitHub, repository_id
 
 from unitrack.registry.local import LocalRegistry
@@ -102,6 +104,13 @@ class ActionBench:
         self.git("add", ".")
         self.git("commit", "-qm", message)
         return self.git("rev-parse", "HEAD")
+
+    def lock(self, variables: Mapping[str, str] | None = None) -> None:
+        """Run `unitrack lock`, commit what it wrote and push."""
+        environ = {**os.environ, **AS_ACTION, **(variables or {})}
+        subprocess.run([sys.executable, "-m", "unitrack", "lock"], cwd=self.root, env=environ, check=True)
+        self.commit("Lock")
+        self.git("push", "-q", "origin", "main")
 
     def _put_into_production(self) -> None:
         registry = LocalRegistry(self.root / ".unitrack" / "registry", identity=lambda: "test")
