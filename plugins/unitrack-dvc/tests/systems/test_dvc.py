@@ -232,3 +232,27 @@ def test_a_change_of_data_alone_is_gated_with_the_data_of_each_commit(repo):
     versions = {view.datasets[0].version for view in unitrack.runs() if view.id.startswith("rerun-")}
     assert len(versions) == 2
     assert sh("git", "status", "--porcelain", "--untracked-files=no") == ""
+
+
+def test_the_lock_and_the_gate_take_dvcs_versions(repo):
+    """Data as inputs, which both commits share: a file by its path, and one of an earlier revision by its URI."""
+    (repo / "unitrack.toml").write_text(
+        SETTINGS.replace(
+            "timeout = 120", 'timeout = 120\ninputs = ["features.csv", "dvc://data/raw.csv?rev=HEAD"]'
+        ).replace("dvc pull --quiet && dvc repro --force --single-item train", "python train.py")
+    )
+    commit("inputs")
+    unitrack_ = (sys.executable, "-m", "unitrack")
+    sh(*unitrack_, "lock")
+    inputs = {one["name"]: one for one in json.loads((repo / "unitrack.lock").read_text())["inputs"]}
+    assert (inputs["features.csv"]["system"], inputs["features.csv"]["version"]) == ("dvc", md5_of("features.csv"))
+    assert inputs["dvc://data/raw.csv?rev=HEAD"]["version"] == md5_of("data/raw.csv")
+    commit("lock")
+    sh(*unitrack_, "gate", "--baseline", "HEAD~1", "--seeds", "1")
+    (repo / "features.csv").chmod(0o644)
+    (repo / "features.csv").write_text("A\n")
+    told = subprocess.run([*unitrack_, "gate", "--baseline", "HEAD~1"], capture_output=True, text=True, check=False)
+    assert told.returncode == 4
+    assert "dvc commit" in told.stderr
+    sh("dvc", "commit", "-q", "-f", "features")
+    assert "features.csv" in sh(*unitrack_, "lock", "--check", ok=(1,))
