@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 
 import unitrack
+from unitrack.errors import EvidenceError
 from unitrack.gate.decide import decide
 from unitrack.gate.evidence import gather, value_of
 from unitrack.gate.policy import MetricPolicy, Policy
 from unitrack.gate.predictions import Examples, Measured
+from unitrack.journal import layout
+from unitrack.objects import ObjectStore
 from unitrack.reader import RunView
 
 SIZE = 600
@@ -106,10 +109,6 @@ def test_labels_may_be_texts_and_classes_in_any_order_but_two(log: Callable[...,
     assert "the candidate's classes are [0, 1], the baseline's [1, 0]" in other.reason
 
 
-def other(**changes: Any) -> dict[str, Any]:
-    return columns(**changes)
-
-
 @pytest.mark.parametrize(
     ("candidate", "words"),
     [
@@ -136,22 +135,33 @@ def test_examples_that_differ_are_no_comparison_and_never_pass(
     assert found.slices == ()
 
 
-def forge(view: RunView, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Replace the bytes of a run's predictions, and everything that tells their digest."""
-    from unitrack.objects import digest_bytes
-
+def object_of(view: RunView) -> Path:
     (artifact,) = view.artifacts
-    objects = view.path.parents[1] / "objects"
-    (file,) = (
-        one
-        for one in objects.rglob("*")
-        if one.is_file() and artifact.digest.partition(":")[2] in str(one).replace("/", "")
-    )
-    tree = json.loads(gzip.decompress(file.read_bytes()))
-    made = change(tree)
-    data = made if isinstance(made, bytes) else gzip.compress(json.dumps(tree).encode())
-    (_journal,) = (view.path / "journal").glob("*.jsonl")
-    new = digest_bytes(data)
-    place = Path(str(file).replace(artifact.digest.partition(":")[2], new.partition(":")[2]))
-    print(file, place, artifact.digest, new)
-    raise SystemExit
+    return ObjectStore(layout.objects_dir(view.path.parent.parent)).get(artifact.digest)
+
+
+def kinder(data: bytes) -> bytes:
+    """Every answer is right, in a file that is sound."""
+    tree = json.loads(gzip.decompress(data))
+    tree["y_pred"] = tree["y_true"]
+    return gzip.compress(json.dumps(tree).encode())
+
+
+@pytest.mark.parametrize("change", [kinder, lambda data: data[:-20], lambda data: b"", lambda data: b"not gzip"])
+@pytest.mark.parametrize("side", ["candidate", "baseline"])
+def test_predictions_that_were_changed_in_the_store_never_pass(
+    log: Callable[..., RunView], change: Callable[[bytes], bytes], side: str
+) -> None:
+    views = {"candidate": log(**columns(lambda at: at % 3 == 0)), "baseline": log(**columns())}
+    path = object_of(views[side])
+    path.chmod(0o644)
+    path.write_bytes(change(path.read_bytes()))
+    mine = rule()
+    policy = Policy(model=None, metrics=(mine,))
+    try:
+        (found,) = decide(policy, gather(policy, (0,), {0: views["candidate"]}, {0: views["baseline"]}), pairs_max=3)
+    except EvidenceError as error:
+        assert "predictions" in str(error)  # noqa: PT017 - either end is a closed one
+    else:
+        assert found.decision in ("fail", "undecided")
+        assert "predictions" in found.reason

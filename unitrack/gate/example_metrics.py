@@ -308,21 +308,23 @@ def placements(answers: Answers) -> tuple[Any, Any]:
 
 
 def average_precision(answers: Answers) -> Callable[[Any], Any]:
-    """Return a function of weights (b, n) that gives the weighted average precision of each row of them."""
+    """Return a function of whole weights (b, n) that gives the weighted average precision of each row of them."""
     import numpy as np
 
     scores, true = _score(answers), positives(answers)
     if not true.any():
         raise EvidenceError("this metric needs examples of the positive class")
     order = np.argsort(-scores, kind="stable")
-    last: Any = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # where a threshold's equals end
-    hit = true[order].astype(float)
+    ends: Any = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # where a threshold's equals end
+    hits: Any = np.flatnonzero(true[order])
+    end = ends[np.searchsorted(ends, hits)]  # that of each hit
+    hits_then = np.searchsorted(hits, end, side="right") - 1
 
     def weighted(weights: Any) -> Any:
-        in_order = weights[:, order]
-        retrieved = np.cumsum(in_order, axis=1)[:, last]
-        hits = np.cumsum(in_order * hit, axis=1)[:, last]
-        precision = _ratio(hits, retrieved)
-        return _ratio((precision * np.diff(hits, axis=1, prepend=0)).sum(axis=1), hits[:, -1])
+        drawn = np.take(weights, order, axis=1)
+        weight = np.take(drawn, hits, axis=1)
+        found = np.cumsum(weight, axis=1)
+        precision = _ratio(np.take(found, hits_then, axis=1), np.take(np.cumsum(drawn, axis=1), end, axis=1))
+        return _ratio((precision * weight).sum(axis=1), found[:, -1])
 
     return weighted

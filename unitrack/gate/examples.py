@@ -343,11 +343,14 @@ def _in_places(columns: Any, examples: Any, count: int) -> Any:
 
 
 def _ranked(pairs: Sequence[Pair]) -> Callable[[Any], Any]:
+    import numpy as np
+
     both = [(pair.examples, average_precision(pair.candidate), average_precision(pair.baseline)) for pair in pairs]
 
     def statistic(weights: Any) -> Any:
-        differences = (one(weights[:, rows]) - two(weights[:, rows]) for rows, one, two in both)
-        return sum(differences) / len(both)
+        whole = weights.astype(np.int32)  # summed up in a third of the time
+        drawn = ((np.take(whole, rows, axis=1), one, two) for rows, one, two in both)
+        return sum(one(weights) - two(weights) for weights, one, two in drawn) / len(both)
 
     return statistic
 

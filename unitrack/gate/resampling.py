@@ -11,7 +11,7 @@ REPLICATES: Final = 2000
 """Samples of the bootstrap."""
 
 _BLOCKS = 200  # groups of examples left out in turn where leaving out each would take long
-_CHUNK = 4_000_000  # cells of weights at a time: 32 MB
+_CHUNK = 1_000_000  # cells of weights at a time: 8 MB
 
 
 def samples(seed: bytes, count: int, replicates: int) -> Iterator[Any]:
