@@ -196,7 +196,7 @@ def _open(track: Track, rates: Rates) -> Finding:
 
 def _power_words(track: Track, rates: Rates) -> str:
     drop, needed, n = detectable_of(track, rates), needed_of(track, rates), len(track.series.differences)
-    found = f"{n} seeds detect a drop of {drop:.3g} ({rates.fail_level:.0%} one-sided, {POWER:.0%} power); "
+    found = f"{n} seeds detect a drop of {drop:.3g} ({100 * rates.fail_level:.2g}% one-sided, {POWER:.0%} power); "
     if needed is None:
         return f"{found}no reasonable number of seeds would: widen the margin or make training less noisy."
     unchanged = "let an unchanged candidate pass" if track.series.bound is None else "show it"

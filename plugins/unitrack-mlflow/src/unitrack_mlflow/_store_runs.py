@@ -88,14 +88,16 @@ class Writers:
     def resume(self, run_id: str) -> unitrack.Run:
         """Let a run that had ended run again."""
         with self._lock:
-            run = self._open.get(run_id)
-            if run is not None and run.status == "running" and not run.is_worker:
-                return run
+            along = self._open.get(run_id)
+            if along is not None and along.status == "running" and not along.is_worker:
+                return along
             view = self.view(run_id)
             try:
                 run = unitrack.init(view.project, id=run_id, parent=view.parent or run_id, resume="must", dir=self.root)
             except RunExistsError:
                 return self.run(run_id)  # another process has it open: write along
+            if along is not None:
+                along.finish()  # it wrote what came after the end, and would stay the current run
             self._open[run_id] = run
             return run
 
