@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Callable
@@ -14,7 +15,7 @@ __all__ = ["ChangedError", "Progress", "SourceError", "digest_bytes", "digest_fi
 Progress = Callable[[int], object]
 """Is told the bytes done so far, after each chunk."""
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18  # small enough to be still in a core's own cache when it is hashed
 # A pipe that took the place of the file must not make us wait for a writer.
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = (
@@ -52,6 +53,7 @@ def digest_file(
 ) -> tuple[str, int]:
     """Return the digest `sha256:<hex>` and size in bytes of a file, handing each chunk to `take`.
 
+    A chunk is there until `take` returns: the next one takes its place.
     Raises SourceError for what isn't a readable file, ChangedError if it didn't hold still.
     What `take` and `progress` raise passes through.
     """
@@ -88,19 +90,21 @@ def _digest(
 ) -> tuple[str, int]:
     from hashlib import sha256
 
-    sha, size = sha256(), 0
-    while chunk := _read(path, handle):
-        sha.update(chunk)
-        if take is not None:
-            take(memoryview(chunk))
-        size += len(chunk)
-        if progress is not None:
-            progress(size)
+    sha, size, buffer = sha256(), 0, memoryview(bytearray(_CHUNK))
+    with io.FileIO(handle, closefd=False) as file:
+        while count := _read(path, file, buffer):
+            chunk = buffer[:count]
+            sha.update(chunk)
+            if take is not None:
+                take(chunk)
+            size += count
+            if progress is not None:
+                progress(size)
     return f"sha256:{sha.hexdigest()}", size
 
 
-def _read(path: Path, handle: int) -> bytes:
+def _read(path: Path, file: io.FileIO, buffer: memoryview) -> int:
     try:
-        return os.read(handle, _CHUNK)
+        return file.readinto(buffer) or 0
     except OSError as error:
         raise SourceError(path, error.strerror or str(error)) from error
