@@ -45,12 +45,14 @@ class Rule(NamedTuple):
 
     name: str
     hints: tuple[str, ...]
-    pattern: re.Pattern[str]
+    pattern: str
+    flags: int = 0
     option: bool = False
 
     def apply(self, text: str) -> str:
         """Return `text` with what the pattern finds hidden."""
-        return self.pattern.sub(self._hide, text)
+        pattern = re.compile(self.pattern, self.flags)  # compiled once, and only if a hint asks for it
+        return pattern.sub(self._hide, text)
 
     def _hide(self, match: re.Match[str]) -> str:
         groups = match.groupdict()
@@ -73,7 +75,7 @@ def _hidden_value(value: str) -> str:
 
 
 def _rule(name: str, hints: str, *patterns: str, flags: int = 0, option: bool = False) -> Rule:
-    return Rule(name, tuple(hints.split(" ")), re.compile("|".join(patterns), flags), option)
+    return Rule(name, tuple(hints.split(" ")), "|".join(patterns), flags, option)
 
 
 _NAMES = "token secret pass pwd key credential"
