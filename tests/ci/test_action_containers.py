@@ -136,14 +136,14 @@ def test_a_tag_is_refused_at_its_line(hub: FakeGitHub, engine: Engine, image: Im
 def test_a_tag_that_is_locked_is_the_image_it_was_wherever_it_moves(
     hub: FakeGitHub, engine: Engine, registry: str, tmp_path: Path
 ) -> None:
-    locked = push_python_image(registry, "locked", files={"note": "as it was"})
+    locked = push_python_image(registry, "locked", files={"note": "the locked one"})
     settings = SETTINGS + CONTAINER.format(engine=engine.name, image=locked.tagged)
     bench = ActionBench(tmp_path / "bench", hub, settings=settings, variables=engine.variables)
     bench.lock(engine.variables)
-    assert push_python_image(registry, "locked", files={"note": "as it is"}).digest != locked.digest
+    assert push_python_image(registry, "locked", files={"note": "another one"}).digest != locked.digest
     said = "\"print(open('/note').read())\""
     run = bench.runner.run(GATE, bench.pull_request(7, "topic", LEVEL="0.91", EXTRA=said))
     assert run.conclusion == "success", run.job.log
     logs = [path.read_text() for path in run.job.workspace.glob(".unitrack/rerun/*/output.log")]
-    assert [text for text in logs if "as it was" in text]
-    assert not [text for text in logs if "as it is" in text]
+    assert [text for text in logs if "the locked one" in text]
+    assert not [text for text in logs if "another one" in text]
