@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from toy import SETTINGS, gate, git, make_project
+from toy import SETTINGS, gate, git, make_project, only_verdict
 
 import unitrack
 from unitrack.cli import _training, main
 from unitrack.cli import lock as lock_module
 from unitrack.config import load_settings
+from unitrack.gate.verdict import read_verdict
 from unitrack.hookspecs import DatasetVersion
 from unitrack.plugins import load_plugins
 
@@ -101,6 +102,33 @@ def test_nothing_is_trained_while_the_lock_is_out_of_date(project: Path) -> None
     assert gate("--seeds", "1").exit_code == 0
 
 
+@pytest.mark.parametrize("change", ["removed", "edited"])
+def test_the_lock_that_is_committed_is_the_one_that_counts(project: Path, change: str) -> None:
+    lock()
+    git("add", "unitrack.lock")
+    git("commit", "-qm", "Lock")
+    assert gate("--seeds", "1").exit_code == 0
+    Path("data/rows.csv").write_text("kinder\n")
+    Path("unitrack.lock").unlink()
+    if change == "edited":
+        lock()
+    done = gate("--seeds", "1")
+    assert done.exit_code == 4
+    assert "not the one that is committed" in done.stderr
+
+
+def test_a_commit_with_another_lock_is_trained_with_the_one_here_and_that_is_said(project: Path) -> None:
+    lock()
+    git("add", "unitrack.lock")
+    git("commit", "-qm", "Lock")
+    Path("data/rows.csv").write_text("5,6\n")
+    lock()
+    git("commit", "-qam", "Other data")
+    done = gate("--seeds", "1", "--baseline", "HEAD~1")
+    assert done.exit_code == 0, done.output
+    assert "its unitrack.lock is another than the one here" in " ".join(read_verdict(only_verdict(project)).warnings)
+
+
 def test_a_lock_that_is_not_there_can_not_be_checked(project: Path) -> None:
     done = lock("--check")
     assert done.exit_code == 2
@@ -115,6 +143,7 @@ def test_a_lock_that_is_not_there_can_not_be_checked(project: Path) -> None:
         ('{"schema": 2}', "update unitrack"),
         ('{"schema": 1, "images": {}}', "images"),
         ('{"schema": 1, "image": {"asked": "x", "pinned": "x:1"}}', "image.pinned"),
+        ('{"schema": 1, "image": {"asked": "x:1", "pinned": "y@sha256:%s"}}' % ("0" * 64), "is none of x:1"),
         ("[" * 100_000, "it is no lock"),
         ('{"schema": 1}' + " " * (5 << 20), "more than 4 MiB"),
     ],

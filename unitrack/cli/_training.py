@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -16,12 +17,12 @@ from unitrack.capture.hardware import HardwareCollector
 from unitrack.capture.redact import redact
 from unitrack.cli._output import note, text_of
 from unitrack.cli._watch import watched_over
-from unitrack.errors import EvidenceError, PluginError
+from unitrack.errors import EvidenceError, PluginError, UsageError
 from unitrack.plugins import load_plugins
 from unitrack.reader import get_run
 from unitrack.rerun.executors.process import ProcessExecutor
 from unitrack.rerun.inputs import pin_inputs
-from unitrack.rerun.lock import observe, read_lock, refuse_drift
+from unitrack.rerun.lock import LOCK_FILE, observe, read_lock, refuse_drift
 from unitrack.rerun.runner import Rerunner
 from unitrack.rerun.scheduler import how_many
 
@@ -124,11 +125,23 @@ def make_rerunner(repository: Repository, settings: Settings, *, fresh: bool) ->
         fresh=fresh,
     )
     lock = read_lock(settings.root)
+    _refuse_other_lock(repository, settings.root)
     if lock is not None:
         evaluated = pin_inputs(repository, settings.root.resolve(), further_inputs(settings), resolve)
         now = observe(settings, inputs=(*made.inputs.pinned, *evaluated.pinned), known=lock)
         refuse_drift(lock, now, settings.root)
     return made
+
+
+def _refuse_other_lock(repository: Repository, root: Path) -> None:
+    """Raise EvidenceError if the lock here is not the one that is committed, or was removed."""
+    path = root / LOCK_FILE
+    try:
+        committed = repository.text("HEAD", path.resolve().relative_to(repository.root.resolve()).as_posix())
+    except UsageError:
+        return
+    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != committed:
+        raise EvidenceError(f"{path} is not the one that is committed: commit it, or `git checkout -- {LOCK_FILE}`")
 
 
 def further_inputs(settings: Settings) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import msgspec
 from unitrack import schemas
 from unitrack.capture.environment import LOCK_FILES
 from unitrack.errors import ConfigError, EvidenceError
+from unitrack.rerun.executors.engine import is_of
 
 if TYPE_CHECKING:
     from unitrack.config import Settings
@@ -208,12 +209,16 @@ def decode(data: bytes, source: str) -> Lock:
         if isinstance(newer, int) and newer > SCHEMA:
             raise ConfigError(f"a later unitrack made it (schema {newer}): update unitrack", file=source)
         jsonschema.validate(tree, schemas.load("lock"))
-        return msgspec.convert(tree, Lock)
+        lock = msgspec.convert(tree, Lock)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ConfigError(f"it is no lock: {error}; make it anew with `unitrack lock`", file=source) from error
     except jsonschema.ValidationError as error:
         place = ".".join(map(str, error.absolute_path)) or "the whole file"
         raise ConfigError(f"{place}: {error.message[:300]}; make it anew with `unitrack lock`", file=source) from error
+    if lock.image is not None and "@" not in lock.image.asked and not is_of(lock.image.pinned, lock.image.asked):
+        words = f"image: {lock.image.pinned} is none of {lock.image.asked}; make it anew with `unitrack lock`"
+        raise ConfigError(words, file=source)
+    return lock
 
 
 def encode(lock: Lock) -> bytes:

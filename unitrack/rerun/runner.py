@@ -19,6 +19,7 @@ from unitrack.rerun.checkout import checkout, commit_warnings, dirty_warning, sw
 from unitrack.rerun.executors import Executor, Exit, Place, never
 from unitrack.rerun.inputs import Inputs, Resolve, pin_inputs
 from unitrack.rerun.job import Job, JobResult, fixed_environment
+from unitrack.rerun.lock import LOCK_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -140,12 +141,20 @@ class Rerunner:
         with ExitStack() as leaving:
             with self._checking_out:
                 clean = leaving.enter_context(checkout(self._repository, commit))
-                self._of_commits[commit] = commit_warnings(self._repository, commit, clean)
+                missing = commit_warnings(self._repository, commit, clean)
+                self._of_commits[commit] = (*missing, *self._other_lock(commit, clean))
             try:
                 yield clean
             finally:
                 with self._checking_out:
                     leaving.close()
+
+    def _other_lock(self, commit: str, clean: Path) -> Iterator[str]:
+        """Say that a commit was locked to something else than what it is trained with: both sides share that."""
+        folder = self._root.relative_to(self._repository.root.resolve())
+        there, here = clean / folder / LOCK_FILE, self._root / LOCK_FILE
+        if there.is_file() and (not here.is_file() or there.read_bytes() != here.read_bytes()):
+            yield f"{commit[:12]}: its {LOCK_FILE} is another than the one here, whose image and inputs are used"
 
     def _run(self, job: Job, cancelled: Callable[[], bool]) -> JobResult:
         folder = self._folder(job.key)

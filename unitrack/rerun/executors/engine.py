@@ -16,7 +16,7 @@ from unitrack.rerun.owner import is_gone
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["OWNER", "Engine", "State", "find_engine"]
+__all__ = ["OWNER", "Engine", "State", "find_engine", "is_of"]
 
 OWNER = "dev.unitrack.owner"
 """The label by which a container names the process that started it."""
@@ -80,9 +80,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
         """Return `name@sha256:...` of what a tag stands for in its registry now. Raises EvidenceError."""
         self._pull(tagged)
         found = self._json("image", "inspect", "--format", "{{json .RepoDigests}}", tagged) or []
-        name = _without_tag(tagged)
         for one in map(str, found):
-            if one.rpartition("@")[0] in (name, f"docker.io/{name}", f"docker.io/library/{name}"):
+            if is_of(one, tagged):
                 return one
         raise EvidenceError(f"{self.name} knows no digest of {tagged} in its registry: push it there first")
 
@@ -147,9 +146,11 @@ def find_engine(wanted: str = "auto", environ: Mapping[str, str] | None = None) 
     raise EvidenceError(f"no container engine can be used: {'; '.join(problems)}. Install podman, or start dockerd")
 
 
-def _without_tag(reference: str) -> str:
-    name, colon, tag = reference.rpartition(":")
-    return reference if not colon or "/" in tag else name  # host:5000/name has no tag
+def is_of(pinned: str, tagged: str) -> bool:
+    """Tell whether `name@sha256:...` is of the repository that a tag is in; engines spell out the default one."""
+    name, colon, tag = tagged.rpartition(":")
+    name = tagged if not colon or "/" in tag else name  # host:5000/name has no tag
+    return pinned.rpartition("@")[0] in (name, f"docker.io/{name}", f"docker.io/library/{name}")
 
 
 def complaint(text: str) -> str:
