@@ -309,6 +309,17 @@ def test_plugins_are_told_of_the_verdict(project: Path, monkeypatch: pytest.Monk
     assert told == [(only_verdict(project), "pass")]
 
 
+def test_a_registry_that_is_kept_in_git_is_no_cause_of_anything(project: Path) -> None:
+    git("add", "-f", ".unitrack/registry")
+    git("commit", "-qm", "The model in production")
+    commit("Worse", LEVEL="0.5")
+    gate("--seeds", "1")
+    lineage = read_verdict(only_verdict(project)).lineage
+    assert "train.py" in lineage.files
+    assert not [name for name in lineage.files if "registry" in name]
+    assert "registry" not in str(lineage.likely_cause)
+
+
 class FairnessRule:
     name = "fairness"
 

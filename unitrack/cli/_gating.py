@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -196,11 +197,15 @@ def _failed(path: Path) -> bool:
         return True
 
 
-def history_between(repository: Repository, old: str, new: str) -> tuple[Sequence[str], Sequence[str], Collection[str]]:
-    """Return commits, files, and those files in which only constants differ."""
+def history_between(
+    repository: Repository, old: str, new: str, *, store: Path
+) -> tuple[Sequence[str], Sequence[str], Collection[str]]:
+    """Return commits, files, and those files in which only constants differ; models are no cause of anything."""
     if not old:
         return (), (), ()
-    files = repository.changed_files(old, new)
+    registry = Path(os.path.relpath(layout.registry_dir(store.resolve()), repository.root.resolve())).as_posix()
+    models = re.compile(rf"{re.escape(registry)}/(?:[^/]+\.json|\.[^/]+\.lock)")
+    files = tuple(file for file in repository.changed_files(old, new) if not models.fullmatch(file))
     python = [file for file in files if file.endswith(".py")][:_MOST_COMPARED]
     return repository.subjects(old, new), files, [file for file in python if _constants(repository, file, old, new)]
 

@@ -295,7 +295,9 @@ class _Gate:
             created=time.time(),
             version=installed_version(),
             key=self.key,
-            history=history_between(self._repository, plan.baseline.commit, plan.candidate.commit),
+            history=history_between(
+                self._repository, plan.baseline.commit, plan.candidate.commit, store=self._settings.store
+            ),
             tier=tier_between(plan.policy, course, self._settings.store),
             flags=flags_of(self._judging, self._settings, self._repository, plan, trusted=trusted),
             test_set=test_set_use(course, self.key, self._settings.store),
