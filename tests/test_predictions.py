@@ -166,6 +166,7 @@ def test_a_forged_file_is_refused(change):
         b"", b"{}", b"\x80\x04N.", gzip.compress(b""), gzip.compress(b"[" * 100_000), gzip.compress(b"NaN"),
         gzip.compress(json.dumps(good()).encode())[:-9], gzip.compress(b'{"scores": [1e999]}'), gzip.compress(b"\xff"),
     ],
+    ids=range(9),  # bytes would name the tests, and gzip writes the time into them
 )  # fmt: skip
 def test_what_is_no_such_file_is_refused(data):
     with pytest.raises(UnitrackError, match="no predictions"):
