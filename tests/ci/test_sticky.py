@@ -141,7 +141,7 @@ def test_a_comment_on_a_later_page_is_found(hub: FakeGitHub, token: str) -> None
     assert len(hub.comments_of(7)) == 206
 
 
-def test_what_a_lagging_list_hid_is_tidied_up_by_the_next_step() -> None:
+def test_what_a_lagging_list_hid_is_tidied_up_by_the_next_steps_two_at_a_time() -> None:
     with FakeGitHub(visible_after=0.5) as hub:
         hub.add_pull(7, head=HEAD)
         token = hub.token()
@@ -149,5 +149,7 @@ def test_what_a_lagging_list_hid_is_tidied_up_by_the_next_step() -> None:
             list(pool.map(lambda n: step(hub, token, sticky(), f"{n}"), range(5)))
         hub.visible_after = 0.0
         step(hub, token, sticky(101), "next")
+        assert len(hub.comments_of(7)) == 3
+        step(hub, token, sticky(102), "last")
         (left,) = hub.comments_of(7)
-        assert left["body"].endswith("next")
+        assert left["body"].endswith("last")

@@ -365,14 +365,17 @@ def hostile(text: str = HOSTILE[4], *, name: str | None = None) -> Verdict:
 
 
 def huge(*, metrics: int = 500, each: int = 50) -> Verdict:
-    """500 metrics of 50 slices: 25,000 rows."""
+    """500 metrics of 50 slices, judged by examples, too: 25,000 rows."""
     found = []
     for at in range(metrics):
         decision = "fail" if at % 50 == 3 else "undecided" if at % 50 == 7 else "pass"
         bad = 2 if decision == "fail" else 0
         found.append(
-            metric(f"group{at // 50}/metric_{at:03}", decision, slices=slices(each, bad=bad), looks=looks(decision))
-        )
+            metric(
+                f"group{at // 50}/metric_{at:03}", decision, slices=slices(each, bad=bad), looks=looks(decision),
+                examples=ExampleTest(test="delong", n=90_000, mean=-0.05, lower=-0.056, upper=0.004, p_fail=1e-9),
+            )
+        )  # fmt: skip
     return verdict("fail", found, curves=curves("group0/metric_003"))
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "cost_of",
     "day",
     "evidence_of",
+    "examples_of",
     "failure",
     "figure",
     "inert",
@@ -167,6 +168,21 @@ def noise_of(one: MetricDecision) -> str | None:
     return "; ".join(parts) or None
 
 
+_TESTS = {"mcnemar": "McNemar's exact test", "delong": "DeLong's test", "bootstrap": "a paired bootstrap"}
+
+
+def examples_of(one: MetricDecision) -> str | None:
+    """Say what the test over examples tells, which decides nothing; None where there was none."""
+    found = one.examples
+    if found is None:
+        return None
+    turned = "" if found.lost is None or found.won is None else f"; {found.lost:,} lost, {found.won:,} won"
+    return (
+        f"{signed(found.mean)} over {found.n:,} examples, 90% interval {signed(found.lower)} to {signed(found.upper)} "
+        f"({_TESTS[found.test]}, p = {found.p_fail:.2g} for no loss{turned})"
+    )
+
+
 def spent_of(one: MetricDecision) -> str | None:
     """Say how much of the error rates a metric's looks used up, None where no test was made."""
     if not one.spent_pass and not one.spent_fail:
@@ -224,6 +240,7 @@ def failure(verdict: Verdict, one: MetricDecision) -> str:
         (
             f"{one_line(one.name)}: {one_line(one.reason, 1000)}",
             evidence_of(verdict, one),
+            *((f"by examples: {told}",) if (told := examples_of(one)) else ()),
             *sides,
             f"{cause_of(verdict)[:-1].lower()}: {one_line(verdict.lineage.likely_cause, 1000)}",
             f"reproduce: {one_line(verdict.reproduce, 4000)}",

@@ -20,6 +20,7 @@ from unitrack.report._figures import (
     cost_of,
     day,
     evidence_of,
+    examples_of,
     figure,
     inert,
     interval,
@@ -307,8 +308,10 @@ def _facts(verdict: Verdict) -> str:
         for one in verdict.metrics
         if one.margin_reason
     ]
+    examples = [(f"Examples of {_text(one.name)}", text) for one in verdict.metrics if (text := examples_of(one))]
     spent = [(f"Tests of {_text(one.name)}", text) for one in verdict.metrics if (text := spent_of(one))]
     facts = [
+        *examples,
         *noise,
         *margins,
         *spent,

@@ -16,6 +16,7 @@ from unitrack.report._figures import (
     cost_of,
     day,
     evidence_of,
+    examples_of,
     figure,
     inert,
     interval,
@@ -73,6 +74,7 @@ def sections(verdict: Verdict) -> list[Section]:
         _requirements(verdict),
         Section(name="Likely cause", rank=0, head=_cause(verdict), fixed=True),
         *_changes(verdict),
+        _examples(verdict),
         _noise(verdict),
         _seeds_table(verdict),
         Section(name="Reproduce", rank=0, head=_reproduce(verdict), fixed=True),
@@ -246,6 +248,11 @@ def _fold(title: str, items: list[str], *, rank: int = 7) -> list[Section]:
     head = f"<details><summary>{title} ({len(items)})</summary>\n\n"
     listed = [f"- {item}" for item in items]
     return [Section(name=title, rank=rank, head=head, items=listed, foot="\n\n</details>", plural="lines")]
+
+
+def _examples(verdict: Verdict) -> Section | None:
+    items = [f"{code(one.name)}: {text}" for one in ranked(verdict.metrics) if (text := examples_of(one))]
+    return next(iter(_fold("Tests over examples", items, rank=8)), None)
 
 
 def _noise(verdict: Verdict) -> Section | None:

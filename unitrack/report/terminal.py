@@ -11,6 +11,7 @@ from unitrack.report._figures import (
     cause_of,
     cost_of,
     day,
+    examples_of,
     figure,
     inert,
     interval,
@@ -151,8 +152,9 @@ def _records(verdict: Verdict) -> list[Line]:
 
 def _facts(verdict: Verdict) -> list[Line]:
     noise = (f"{inert(one.name)}: {text}" for one in ranked(verdict.metrics) if (text := noise_of(one)))
+    examples = (f"{inert(one.name)}: {text}" for one in ranked(verdict.metrics) if (text := examples_of(one)))
     cost = None if verdict.cost is None else cost_of(verdict.cost)
-    return [Line(text=text, style="dim") for text in (*noise, tier_of(verdict), cost) if text]
+    return [Line(text=text, style="dim") for text in (*examples, *noise, tier_of(verdict), cost) if text]
 
 
 def style_of(decision: str) -> str:
