@@ -32,7 +32,8 @@ def commands_page() -> str:
 
 
 def _context(command: click.Command, name: str) -> click.Context:
-    # The settings of the group, as when a user asks: click keeps the help option it made first.
+    # The settings of the group, as when a user asks; click would keep a help option that was made without them.
+    command._help_option = None
     return click.Context(command, info_name=name, terminal_width=100, **main.context_settings)
 
 
