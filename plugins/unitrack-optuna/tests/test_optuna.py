@@ -93,6 +93,13 @@ def test_a_failure_that_optuna_is_told_to_catch_lets_the_study_go_on():
     assert unitrack.get_run(parent).status == "finished"
 
 
+def test_a_trial_without_a_value_is_optunas_to_judge_and_the_study_goes_on():
+    made = study()
+    parent = optimize(made, lambda trial, run: None if trial.number == 0 else 1.0, project="shop", n_trials=2)
+    assert [trial.state.name for trial in made.trials] == ["FAIL", "COMPLETE"]
+    assert [view.summary.get("value") for view in children(parent)] == [None, 1.0]
+
+
 def test_a_study_without_a_complete_trial_ends_without_a_best():
     def pruned(trial, run):
         raise optuna.TrialPruned

@@ -89,7 +89,8 @@ def _try(trial: Trial, objective: Objective, parent: str, project: str | None) -
         run.capture("optuna", {"study": trial.study.study_name, "trial": trial.number})
         try:
             values = objective(trial, run)
-            run.log(_named(values))
+            if values is not None:  # Optuna says what is wrong with that, and goes on
+                run.log(_named(values))
         except TrialPruned as error:
             pruned = error
             run.set_tags("pruned")
